@@ -1,0 +1,240 @@
+/**
+ * Every setting of the server, once: its default, its bounds and its line of help. Always true here: this is the only
+ * file that reads process.env and argv; the result is frozen; an unknown or ill-formed setting stops the start with one
+ * line that names it. Sources in rising order: the JSON file of --config, ANCHORAGE_* variables, flags.
+ */
+import { readFileSync } from 'node:fs';
+import { AnchorageError } from './errors.js';
+
+const MIB = 1024 * 1024;
+
+interface StringSetting {
+  readonly kind: 'string';
+  readonly default: string;
+  readonly choices?: readonly string[];
+  /** Not shown by --help's defaults, never logged. */
+  readonly secret?: boolean;
+  readonly help: string;
+}
+interface IntegerSetting {
+  readonly kind: 'integer';
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+  readonly help: string;
+}
+interface BooleanSetting {
+  readonly kind: 'boolean';
+  readonly default: boolean;
+  readonly help: string;
+}
+interface ListSetting {
+  readonly kind: 'list';
+  readonly default: readonly string[];
+  readonly secret?: boolean;
+  readonly help: string;
+}
+type Setting = StringSetting | IntegerSetting | BooleanSetting | ListSetting;
+
+const text = (fallback: string, help: string, more: Partial<StringSetting> = {}): StringSetting => ({
+  kind: 'string',
+  default: fallback,
+  help,
+  ...more,
+});
+const integer = (fallback: number, [min, max]: readonly [number, number], help: string): IntegerSetting => ({
+  kind: 'integer',
+  default: fallback,
+  min,
+  max,
+  help,
+});
+
+export const SETTINGS = {
+  host: text('127.0.0.1', 'address to listen on; beyond loopback it needs API keys, or --insecure'),
+  port: integer(8080, [0, 65535], 'port to listen on; 0 picks a free one and prints it'),
+  dataDir: text('./data', 'folder of the index, the admin token and all that must survive'),
+  modelsDir: text('./models', 'folder of the model versions: <name>/<version>/manifest.json'),
+  model: text('all-minilm-l6-v2@1-int8', 'model to serve: name[@version]'),
+  store: text('embedded', 'where documents live', { choices: ['embedded'] }),
+  apiKeys: {
+    kind: 'list',
+    default: [],
+    secret: true,
+    help: 'keys, separated by commas, of which every route but health asks one; none means open',
+  } satisfies ListSetting,
+  adminToken: text('', 'token of the /admin routes; empty: made at the first start and kept in DATA_DIR', {
+    secret: true,
+  }),
+  insecure: {
+    kind: 'boolean',
+    default: false,
+    help: 'listen beyond loopback without API keys',
+  } satisfies BooleanSetting,
+  device: text('cpu', 'where the model runs', { choices: ['cpu', 'cuda', 'coreml', 'dml'] }),
+  workers: integer(0, [0, 256], 'inference threads, each with a session of its own; 0: one a core'),
+  threadsPerWorker: integer(1, [1, 256], "threads inside one session's operators"),
+  batchTokensMax: integer(2048, [16, 262_144], 'tokens of one batch, padding included'),
+  queueTextsMax: integer(16_384, [1, 10_000_000], 'texts that may wait; beyond it requests get 429'),
+  textsPerRequestMax: integer(2048, [1, 1_000_000], 'texts of one request'),
+  textCharactersMax: integer(1_000_000, [16, 100_000_000], 'characters of one text, before truncation to tokens'),
+  bodyBytesMax: integer(32 * MIB, [1024, 2048 * MIB], 'bytes of one request body'),
+  cacheBytesMax: integer(64 * MIB, [0, 1_000_000 * MIB], 'bytes of the embedding cache; 0 turns it off'),
+  logLevel: text('info', 'least level that is logged', {
+    choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+  }),
+} as const satisfies Record<string, Setting>;
+
+type SettingValue<S extends Setting> = S extends IntegerSetting
+  ? number
+  : S extends BooleanSetting
+    ? boolean
+    : S extends ListSetting
+      ? readonly string[]
+      : string;
+type SettingName = keyof typeof SETTINGS;
+export type Config = { readonly [K in SettingName]: SettingValue<(typeof SETTINGS)[K]> };
+
+export interface ConfigSources {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** `batchTokensMax` -> `BATCH_TOKENS_MAX`. */
+const upperSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+/** `batchTokensMax` -> `batch-tokens-max`. */
+const kebab = (name: string): string => upperSnake(name).toLowerCase().replaceAll('_', '-');
+
+/**
+ * @returns the frozen settings, or 'help' where --help was among the flags.
+ * @throws AnchorageError CONFIG_INVALID naming the setting and where it came from.
+ */
+export function readConfig(sources: ConfigSources): Config | 'help' {
+  const flags = readFlags(sources.argv);
+  if (flags === 'help') return 'help';
+  const values: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(SETTINGS)) values[name] = setting.default;
+  const environment = readEnvironment(sources.env);
+  const file = flags.file ?? environment.file;
+  const layers = [file === undefined ? [] : readFile(file), environment.found, flags.found];
+  for (const { name, value, origin } of layers.flat()) values[name] = interpret(name, value, origin);
+  return Object.freeze(values) as Config;
+}
+
+interface Found {
+  readonly name: SettingName;
+  readonly value: unknown;
+  /** How the user wrote it: `--port`, `ANCHORAGE_PORT`, `port in anchorage.json`. */
+  readonly origin: string;
+}
+
+function readFlags(argv: readonly string[]): { found: Found[]; file: string | undefined } | 'help' {
+  const names = new Map(Object.keys(SETTINGS).map((name) => [kebab(name), name as SettingName]));
+  const found: Found[] = [];
+  let file: string | undefined;
+  for (let i = 0; i < argv.length; i++) {
+    const argument = argv[i]!;
+    if (argument === '--help' || argument === '-h') return 'help';
+    const [flag, inline] = splitOnce(argument, '=');
+    const name = names.get(flag.slice(2));
+    if (!flag.startsWith('--') || (name === undefined && flag !== '--config')) throw unknown(argument, '--help');
+    if (name !== undefined && SETTINGS[name].kind === 'boolean') {
+      found.push({ name, value: inline ?? 'true', origin: flag });
+      continue;
+    }
+    const value = inline ?? argv[++i];
+    if (value === undefined) throw new AnchorageError('CONFIG_INVALID', `${flag} needs a value`);
+    if (name === undefined) file = value;
+    else found.push({ name, value, origin: flag });
+  }
+  return { found, file };
+}
+
+function readEnvironment(env: ConfigSources['env']): { found: Found[]; file: string | undefined } {
+  const names = new Map(Object.keys(SETTINGS).map((name) => [`ANCHORAGE_${upperSnake(name)}`, name as SettingName]));
+  const found: Found[] = [];
+  for (const [variable, value] of Object.entries(env)) {
+    if (!variable.startsWith('ANCHORAGE_') || variable === 'ANCHORAGE_CONFIG' || value === undefined) continue;
+    const name = names.get(variable);
+    if (name === undefined) throw unknown(variable, '--help');
+    found.push({ name, value, origin: variable });
+  }
+  return { found, file: env.ANCHORAGE_CONFIG };
+}
+
+function readFile(path: string): Found[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new AnchorageError('CONFIG_INVALID', `--config ${path}: ${(error as Error).message}`, { cause: error });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new AnchorageError('CONFIG_INVALID', `--config ${path}: a JSON object of settings is expected`);
+  }
+  return Object.entries(parsed).map(([name, value]) => {
+    if (!Object.hasOwn(SETTINGS, name)) throw unknown(`${name} in ${path}`, '--help');
+    return { name: name as SettingName, value, origin: `${name} in ${path}` };
+  });
+}
+
+function interpret(name: SettingName, value: unknown, origin: string): unknown {
+  const setting: Setting = SETTINGS[name];
+  const refuse = (expected: string): never => {
+    const shown = 'secret' in setting && setting.secret ? '(a secret)' : JSON.stringify(value);
+    throw new AnchorageError('CONFIG_INVALID', `${origin} is ${shown}; expected ${expected}`);
+  };
+  switch (setting.kind) {
+    case 'integer': {
+      const number = typeof value === 'string' && /^-?\d+$/.test(value.trim()) ? Number(value) : value;
+      const fits = Number.isInteger(number) && (number as number) >= setting.min && (number as number) <= setting.max;
+      return fits ? number : refuse(`a whole number from ${setting.min} to ${setting.max}`);
+    }
+    case 'boolean':
+      if (typeof value === 'boolean') return value;
+      return value === 'true' || value === '1'
+        ? true
+        : value === 'false' || value === '0'
+          ? false
+          : refuse('true or false');
+    case 'list': {
+      const list = typeof value === 'string' ? value.split(',') : value;
+      if (!Array.isArray(list) || !list.every((one) => typeof one === 'string')) return refuse('a list of strings');
+      return Object.freeze(list.map((one: string) => one.trim()).filter((one) => one !== ''));
+    }
+    case 'string':
+      if (typeof value !== 'string') return refuse('a string');
+      if (setting.choices && !setting.choices.includes(value)) return refuse(`one of ${setting.choices.join(', ')}`);
+      return value;
+  }
+}
+
+const splitOnce = (whole: string, separator: string): [string, string | undefined] => {
+  const at = whole.indexOf(separator);
+  return at < 0 ? [whole, undefined] : [whole.slice(0, at), whole.slice(at + 1)];
+};
+
+const unknown = (what: string, where: string): AnchorageError =>
+  new AnchorageError('CONFIG_INVALID', `${what} is no setting; ${where} lists them`);
+
+/** The text of --help, one line a setting, from the same table that reads them. */
+export function configHelp(): string {
+  const lines = Object.entries(SETTINGS as Record<string, Setting>).map(([name, setting]) => {
+    const fallback = setting.kind === 'list' ? setting.default.join(',') : String(setting.default);
+    const bounds =
+      setting.kind === 'integer'
+        ? ` [${setting.min} to ${setting.max}]`
+        : setting.kind === 'string' && setting.choices
+          ? ` [${setting.choices.join(' | ')}]`
+          : '';
+    return `  --${kebab(name).padEnd(22)} ANCHORAGE_${upperSnake(name).padEnd(22)} ${setting.help}${bounds} (${fallback || 'empty'})`;
+  });
+  return [
+    'anchorage: embedding server with anchor-token-aware pooling',
+    '',
+    'Settings, in rising order: keys of the JSON file named by --config (or ANCHORAGE_CONFIG), environment, flags.',
+    '',
+    ...lines,
+    '',
+  ].join('\n');
+}
