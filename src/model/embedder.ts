@@ -37,7 +37,11 @@ export interface EmbedderHealth {
 
 /** One model version, loaded: texts in, vectors out. */
 export class Embedder {
-  private constructor(readonly manifest: Manifest) {}
+  readonly manifest: Manifest;
+
+  private constructor(manifest: Manifest) {
+    this.manifest = manifest;
+  }
 
   /** Verifies the folder's hashes, starts the threads, and runs one forward pass. */
   static load(_options: EmbedderOptions): Promise<Embedder> {
