@@ -1,0 +1,1 @@
+"""From a Hugging Face encoder folder to a model version folder that the server runs."""
