@@ -1,0 +1,86 @@
+/**
+ * Makes a checkout ready, needing nothing but Node: installs packages when the lock file changed since the last install,
+ * and builds when a source changed since the last build. Does nothing, in milliseconds, where all is there; so a checkout
+ * whose packages are installed works offline.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const NODE_MAJOR_MIN = 20;
+export const root = fileURLToPath(new URL('..', import.meta.url));
+const inRoot = (...parts) => join(root, ...parts);
+
+export function prepare() {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major < NODE_MAJOR_MIN) fail(`Node ${NODE_MAJOR_MIN} or newer is needed; this is ${process.versions.node}`);
+  installWhenStale();
+  buildWhenStale();
+}
+
+function installWhenStale() {
+  const stamp = inRoot('node_modules', '.anchorage-installed');
+  const wanted =
+    hashOf([inRoot('package.json'), inRoot('package-lock.json')]) +
+    process.versions.modules +
+    process.platform +
+    process.arch;
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say('installing packages (native addons may be compiled: a minute or two the first time)');
+  // npm sets npm_config_* for its scripts; a nested npm must read its configuration afresh.
+  run(
+    process.platform === 'win32' ? 'npm.cmd' : 'npm',
+    ['ci', '--no-audit', '--no-fund', '--loglevel=error'],
+    'npm ci',
+  );
+  writeFileSync(stamp, wanted);
+}
+
+function buildWhenStale() {
+  const stamp = inRoot('dist', '.anchorage-built');
+  const wanted = hashOf([
+    ...filesUnder(inRoot('src')),
+    inRoot('tsconfig.json'),
+    inRoot('tsconfig.build.json'),
+    inRoot('package-lock.json'),
+  ]);
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say('building');
+  rmSync(inRoot('dist'), { recursive: true, force: true });
+  run(
+    process.execPath,
+    [inRoot('node_modules', 'typescript', 'bin', 'tsc'), '-p', inRoot('tsconfig.build.json')],
+    'the build',
+  );
+  mkdirSync(inRoot('dist'), { recursive: true });
+  writeFileSync(stamp, wanted);
+}
+
+function filesUnder(folder) {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+}
+
+function hashOf(files) {
+  const hash = createHash('sha256');
+  for (const file of files) hash.update(file.slice(root.length)).update('\0').update(readFileSync(file)).update('\0');
+  return hash.digest('hex');
+}
+
+function run(command, args, what) {
+  // Standard output belongs to the program that is started next, so a tool's own output goes to standard error.
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
+  if (status !== 0)
+    fail(`${what} failed${error ? `: ${error.message}` : ` with exit code ${status}`}; its output is above`);
+}
+
+const say = (line) => process.stderr.write(`anchorage: ${line}\n`);
+
+function fail(line) {
+  say(line);
+  process.exit(1);
+}

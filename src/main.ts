@@ -1,0 +1,88 @@
+/**
+ * The composition root: settings -> log -> models and collections -> HTTP. Standard output carries the ready line and
+ * nothing else; whatever stops the start is one line on standard error and exit code 1.
+ */
+import type { AddressInfo } from 'node:net';
+import { type Config, configHelp, readConfig } from './config.js';
+import { AnchorageError } from './errors.js';
+import { Collections } from './index/collections.js';
+import { createLogger } from './log.js';
+import { createMetrics } from './metrics.js';
+import type { Manifest } from './model/manifest.js';
+import { ModelRegistry } from './model/registry.js';
+import { type AdminToken, loadAdminToken } from './server/admin-token.js';
+import { buildApp } from './server/app.js';
+import { modelId } from './server/embedding-request.js';
+
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
+
+async function main(): Promise<void> {
+  const config = readConfig({ argv: process.argv.slice(2), env: process.env });
+  if (config === 'help') {
+    process.stdout.write(configHelp());
+    return;
+  }
+  refuseOpenHost(config);
+  const logger = createLogger(config.logLevel);
+  const metrics = createMetrics();
+  const adminToken = loadAdminToken(config.adminToken, config.dataDir);
+  const [models, collections] = await Promise.all([
+    ModelRegistry.open({ ...config, metrics }),
+    Collections.open({ dataDir: config.dataDir, metrics, logger }),
+  ]);
+  const app = await buildApp({ config, metrics, models, collections, adminToken: adminToken.token }, { logger });
+  await app.listen({ host: config.host, port: config.port });
+
+  const close = async (signal: string): Promise<void> => {
+    logger.info({ signal }, 'closing: accepted requests are answered first');
+    await app.close();
+    await collections.close();
+    await models.close();
+    process.exit(0);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void close(signal));
+
+  const url = urlOf(config.host, app.server.address() as AddressInfo);
+  process.stdout.write(`${readyLine(url, models.live.manifest)}\n`);
+  process.stderr.write(greeting(url, adminToken));
+}
+
+function refuseOpenHost({ host, apiKeys, insecure }: Config): void {
+  if (LOOPBACK.has(host) || apiKeys.length > 0 || insecure) return;
+  throw new AnchorageError(
+    'CONFIG_INVALID',
+    `--host ${host} is reachable from other machines and no API key is set; set ANCHORAGE_API_KEYS, or pass --insecure`,
+  );
+}
+
+const urlOf = (host: string, { port }: AddressInfo): string =>
+  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+
+function readyLine(url: string, manifest: Manifest): string {
+  const { pooling, dimensions } = manifest;
+  const gamma = pooling.mode === 'ata' ? ` gamma=${pooling.gamma}` : '';
+  return `anchorage ready ${url} model=${modelId(manifest)} pooling=${pooling.mode}${gamma} dimensions=${dimensions}`;
+}
+
+function greeting(url: string, { token, file, isNew }: AdminToken): string {
+  const where = file === undefined ? 'the admin token is the configured one' : `the admin token is in ${file}`;
+  return [
+    isNew ? `${where}, shown this once: ${token}` : where,
+    `try: curl -s ${url}/embed -H 'content-type: application/json' -d '{"inputs":"The harbour is quiet tonight."}'`,
+    '',
+  ].join('\n');
+}
+
+main().catch((error: unknown) => {
+  const line = startProblem(error);
+  process.stderr.write(line === undefined ? `${(error as Error).stack}\n` : `anchorage: ${line}\n`);
+  process.exit(1);
+});
+
+/** One line for what an operator can mend; undefined for a programmer's fault, which is shown whole. */
+function startProblem(error: unknown): string | undefined {
+  if (error instanceof AnchorageError) return error.message;
+  const { code, syscall, message } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE') return `${message}: another program listens there; choose another --port`;
+  return syscall === undefined ? undefined : message;
+}

@@ -1,0 +1,14 @@
+/** What the server is made of: main.ts composes these, tests compose their own, and every route is handed them. */
+import type { Config } from '../config.js';
+import type { Collections } from '../index/collections.js';
+import type { Metrics } from '../metrics.js';
+import type { ModelRegistry } from '../model/registry.js';
+
+export interface Parts {
+  readonly config: Config;
+  readonly metrics: Metrics;
+  readonly models: ModelRegistry;
+  readonly collections: Collections;
+  /** What /admin routes ask for as a bearer token. */
+  readonly adminToken: string;
+}

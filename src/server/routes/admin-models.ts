@@ -1,0 +1,38 @@
+/** GET /admin/models and POST /admin/models/{name}/{version}/activate, behind the admin token. */
+import { type Static, Type } from 'typebox';
+import { MODEL_NAME_PATTERN } from '../../model/manifest.js';
+import type { App } from '../app.js';
+import { modelId } from '../embedding-request.js';
+import type { Parts } from '../parts.js';
+
+const VersionParams = Type.Object({
+  name: Type.String({ pattern: MODEL_NAME_PATTERN }),
+  version: Type.String({ pattern: MODEL_NAME_PATTERN }),
+});
+
+export function adminModelRoutes(app: App, parts: Parts): void {
+  const tags = ['admin'];
+  const security = [{ bearer: [] }];
+
+  app.get(
+    '/admin/models',
+    { schema: { tags, security, summary: 'Every model version, with its evaluation' } },
+    async () => ({
+      live: modelId(parts.models.live.manifest),
+      models: await parts.models.list(),
+    }),
+  );
+
+  app.post<{ Params: Static<typeof VersionParams> }>(
+    '/admin/models/:name/:version/activate',
+    { schema: { tags, security, summary: 'Verify, warm and swap in a model version', params: VersionParams } },
+    async (request) => {
+      const { name, version } = request.params;
+      const before = modelId(parts.models.live.manifest);
+      await parts.models.activate(name, version);
+      const live = modelId(parts.models.live.manifest);
+      request.log.info({ before, live }, 'model activated');
+      return { live, before };
+    },
+  );
+}
