@@ -11,9 +11,14 @@ const MIB = 1024 * 1024;
 interface StringSetting {
   readonly kind: 'string';
   readonly default: string;
-  readonly choices?: readonly string[];
   /** Not shown by --help's defaults, never logged. */
   readonly secret?: boolean;
+  readonly help: string;
+}
+interface ChoiceSetting<T extends string = string> {
+  readonly kind: 'choice';
+  readonly default: T;
+  readonly choices: readonly T[];
   readonly help: string;
 }
 interface IntegerSetting {
@@ -34,7 +39,7 @@ interface ListSetting {
   readonly secret?: boolean;
   readonly help: string;
 }
-type Setting = StringSetting | IntegerSetting | BooleanSetting | ListSetting;
+type Setting = StringSetting | ChoiceSetting | IntegerSetting | BooleanSetting | ListSetting;
 
 const text = (fallback: string, help: string, more: Partial<StringSetting> = {}): StringSetting => ({
   kind: 'string',
@@ -50,13 +55,20 @@ const integer = (fallback: number, [min, max]: readonly [number, number], help: 
   help,
 });
 
+const choice = <const T extends string>(fallback: T, choices: readonly T[], help: string): ChoiceSetting<T> => ({
+  kind: 'choice',
+  default: fallback,
+  choices,
+  help,
+});
+
 export const SETTINGS = {
   host: text('127.0.0.1', 'address to listen on; beyond loopback it needs API keys, or --insecure'),
   port: integer(8080, [0, 65535], 'port to listen on; 0 picks a free one and prints it'),
   dataDir: text('./data', 'folder of the index, the admin token and all that must survive'),
   modelsDir: text('./models', 'folder of the model versions: <name>/<version>/manifest.json'),
   model: text('all-minilm-l6-v2@1-int8', 'model to serve: name[@version]'),
-  store: text('embedded', 'where documents live', { choices: ['embedded'] }),
+  store: choice('embedded', ['embedded'], 'where documents live'),
   apiKeys: {
     kind: 'list',
     default: [],
@@ -71,7 +83,7 @@ export const SETTINGS = {
     default: false,
     help: 'listen beyond loopback without API keys',
   } satisfies BooleanSetting,
-  device: text('cpu', 'where the model runs', { choices: ['cpu', 'cuda', 'coreml', 'dml'] }),
+  device: choice('cpu', ['cpu', 'cuda', 'coreml', 'dml'], 'where the model runs'),
   workers: integer(0, [0, 256], 'inference threads, each with a session of its own; 0: chosen by the number of cores'),
   threadsPerWorker: integer(0, [0, 256], "threads inside one session's operators; 0: chosen by the number of cores"),
   batchTokensMax: integer(2048, [16, 262_144], 'tokens of one batch, padding included'),
@@ -80,9 +92,11 @@ export const SETTINGS = {
   textCharactersMax: integer(1_000_000, [16, 100_000_000], 'characters of one text, before truncation to tokens'),
   bodyBytesMax: integer(32 * MIB, [1024, 2048 * MIB], 'bytes of one request body'),
   cacheBytesMax: integer(64 * MIB, [0, 1_000_000 * MIB], 'bytes of the embedding cache; 0 turns it off'),
-  logLevel: text('info', 'least level that is logged', {
-    choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-  }),
+  logLevel: choice(
+    'info',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'least level that is logged',
+  ),
 } as const satisfies Record<string, Setting>;
 
 type SettingValue<S extends Setting> = S extends IntegerSetting
@@ -91,7 +105,9 @@ type SettingValue<S extends Setting> = S extends IntegerSetting
     ? boolean
     : S extends ListSetting
       ? readonly string[]
-      : string;
+      : S extends ChoiceSetting<infer T>
+        ? T
+        : string;
 type SettingName = keyof typeof SETTINGS;
 export type Config = { readonly [K in SettingName]: SettingValue<(typeof SETTINGS)[K]> };
 
@@ -202,10 +218,10 @@ function interpret(name: SettingName, value: unknown, origin: string): unknown {
       if (!Array.isArray(list) || !list.every((one) => typeof one === 'string')) return refuse('a list of strings');
       return Object.freeze(list.map((one: string) => one.trim()).filter((one) => one !== ''));
     }
+    case 'choice':
+      return setting.choices.includes(value as string) ? value : refuse(`one of ${setting.choices.join(', ')}`);
     case 'string':
-      if (typeof value !== 'string') return refuse('a string');
-      if (setting.choices && !setting.choices.includes(value)) return refuse(`one of ${setting.choices.join(', ')}`);
-      return value;
+      return typeof value === 'string' ? value : refuse('a string');
   }
 }
 
@@ -224,7 +240,7 @@ export function configHelp(): string {
     const bounds =
       setting.kind === 'integer'
         ? ` [${setting.min} to ${setting.max}]`
-        : setting.kind === 'string' && setting.choices
+        : setting.kind === 'choice'
           ? ` [${setting.choices.join(' | ')}]`
           : '';
     return `  --${kebab(name).padEnd(22)} ANCHORAGE_${upperSnake(name).padEnd(22)} ${setting.help}${bounds} (${fallback || 'empty'})`;
