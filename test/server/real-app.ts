@@ -1,0 +1,41 @@
+/** A real app for tests: the committed model, a throw-away data directory, nothing mocked and nothing listening. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Config, readConfig } from '../../src/config.js';
+import { Collections } from '../../src/index/collections.js';
+import { createLogger } from '../../src/log.js';
+import { createMetrics } from '../../src/metrics.js';
+import { ModelRegistry } from '../../src/model/registry.js';
+import { type App, buildApp } from '../../src/server/app.js';
+import type { Parts } from '../../src/server/parts.js';
+
+export const ADMIN_TOKEN = 'the-admin-token-of-the-tests';
+
+export interface RealApp {
+  readonly app: App;
+  readonly parts: Parts;
+  readonly close: () => Promise<void>;
+}
+
+/** @param flags as on the command line, after those that a test always wants. */
+export async function openRealApp(...flags: string[]): Promise<RealApp> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'anchorage-app-'));
+  const argv = ['--data-dir', dataDir, '--log-level', 'silent', ...flags];
+  const config = readConfig({ argv, env: {} }) as Config;
+  const metrics = createMetrics();
+  const models = await ModelRegistry.open({ ...config, metrics });
+  const collections = await Collections.open({ dataDir, metrics, logger: createLogger('silent') });
+  const parts: Parts = { config, metrics, models, collections, adminToken: ADMIN_TOKEN };
+  const app = await buildApp(parts);
+  return {
+    app,
+    parts,
+    close: async () => {
+      await app.close();
+      await collections.close();
+      await models.close();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
