@@ -1,0 +1,119 @@
+/**
+ * Texts a second of POST /embed against a bare onnxruntime-node loop over the same texts, sorted by length, on the same
+ * model with the same threads. The bare loop is handed token ids and throws its answer away; HTTP tokenizes, batches, pools,
+ * normalizes and formats JSON. Interleaved rounds; the ratio is of each pair.
+ *
+ *   npm run bench [-- http --rounds 5 --corpus FILE.jsonl.gz --model NAME@VERSION --workers N --threads N]
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { gunzipSync } from 'node:zlib';
+import { type Config, readConfig } from '../src/config.js';
+import type { Manifest } from '../src/model/manifest.js';
+import { openBareLoop } from './bare-loop.js';
+import { keep, machine, median } from './report.js';
+import { startServer } from './server-process.js';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const TEXTS_PER_REQUEST = 256;
+const REQUESTS_IN_FLIGHT = 4;
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    corpus: { type: 'string', default: join(ROOT, 'examples', 'corpus.jsonl.gz') },
+    model: { type: 'string', default: (readConfig({ argv: [], env: {} }) as Config).model },
+    workers: { type: 'string', default: '2' },
+    threads: { type: 'string', default: '1' },
+    'batch-tokens': { type: 'string', default: '2048' },
+    texts: { type: 'string', default: '1200' },
+    keep: { type: 'boolean', default: false },
+  },
+});
+
+interface Paper {
+  readonly title: string;
+  readonly abstract: string;
+}
+
+const papers = gunzipSync(readFileSync(values.corpus))
+  .toString()
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as Paper);
+const count = Number(values.texts);
+/** The corpus over and over, each time under another number, so that no text comes twice. */
+const repeated = (texts: readonly string[]): string[] =>
+  Array.from(
+    { length: count },
+    (_, i) => `${i < texts.length ? '' : `${Math.floor(i / texts.length)} `}${texts[i % texts.length]}`,
+  );
+const workloads: Record<string, string[]> = {
+  titles: repeated(papers.map(({ title }) => title)),
+  abstracts: repeated(papers.map(({ abstract }) => abstract)).slice(0, Math.ceil(count / 4)),
+  mixture: repeated(papers.flatMap(({ title, abstract }) => [title, abstract])).slice(0, Math.ceil(count / 2)),
+};
+
+async function post<T>(url: string, body: object): Promise<T> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`);
+  return (await response.json()) as T;
+}
+
+/** Every text once, several requests in flight. @returns seconds. */
+async function embedOverHttp(url: string, texts: readonly string[]): Promise<number> {
+  const requests: string[][] = [];
+  for (let at = 0; at < texts.length; at += TEXTS_PER_REQUEST) requests.push(texts.slice(at, at + TEXTS_PER_REQUEST));
+  const start = performance.now();
+  const client = async (): Promise<void> => {
+    for (let inputs = requests.pop(); inputs; inputs = requests.pop()) {
+      const vectors = await post<number[][]>(`${url}/embed`, { inputs });
+      if (vectors.length !== inputs.length) throw new Error(`${vectors.length} vectors for ${inputs.length} texts`);
+    }
+  };
+  await Promise.all(Array.from({ length: REQUESTS_IN_FLIGHT }, client));
+  return (performance.now() - start) / 1000;
+}
+
+const [name, version] = values.model.split('@') as [string, string];
+const folder = join(ROOT, 'models', name, version);
+const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as Manifest;
+const server = await startServer(
+  ...['--model', values.model, '--cache-bytes-max', '0', '--workers', values.workers],
+  ...['--threads-per-worker', values.threads, '--batch-tokens-max', values['batch-tokens']],
+);
+const results: Record<string, object> = {};
+for (const [workload, texts] of Object.entries(workloads)) {
+  const tokens = await post<{ id: number }[][]>(`${server.url}/tokenize`, { inputs: texts });
+  const ids = tokens.map((list) => list.slice(0, manifest.maxTokens).map(({ id }) => id));
+  const tokenCount = ids.reduce((sum, list) => sum + list.length, 0);
+  const bare = await openBareLoop(ids, {
+    modelPath: join(folder, 'model.onnx'),
+    inputNames: manifest.inputs,
+    workers: Number(values.workers),
+    threadsPerWorker: Number(values.threads),
+    batchTokensMax: Number(values['batch-tokens']),
+  });
+  await bare.run();
+  await embedOverHttp(server.url, texts);
+  const rounds: { bare: number; http: number }[] = [];
+  for (let round = 0; round < Number(values.rounds); round++) {
+    rounds.push({ bare: await bare.run(), http: await embedOverHttp(server.url, texts) });
+  }
+  await bare.close();
+  const http = median(rounds.map((round) => round.http));
+  const loop = median(rounds.map((round) => round.bare));
+  const ratio = median(rounds.map((round) => round.bare / round.http));
+  results[workload] = { texts: texts.length, tokens: tokenCount, rounds, ratio };
+  const rates = `HTTP ${(texts.length / http).toFixed(0)} texts/s, ${(tokenCount / http).toFixed(0)} tokens/s; bare loop ${(texts.length / loop).toFixed(0)} texts/s`;
+  console.log(`${workload.padEnd(10)} ${rates}; HTTP/bare ${ratio.toFixed(3)} (median of ${rounds.length} pairs)`);
+}
+await server.close();
+console.log(JSON.stringify(machine()));
+if (values.keep) console.log(`kept in ${keep('http', { model: values.model, settings: values, results })}`);

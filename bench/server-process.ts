@@ -1,0 +1,45 @@
+/** A real server in a process of its own, for benches: built code, a free port, a throw-away data directory. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+export interface ServerProcess {
+  readonly url: string;
+  readonly readyLine: string;
+  readonly child: ChildProcess;
+  readonly close: () => Promise<void>;
+}
+
+/** @throws Error with the server's standard error where it ends before it is ready. */
+export async function startServer(...flags: string[]): Promise<ServerProcess> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'anchorage-bench-'));
+  const args = [MAIN, '--port', '0', '--data-dir', dataDir, '--log-level', 'error', ...flags];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let complaints = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    complaints += chunk.toString();
+  });
+  const readyLine = await Promise.race([
+    once(createInterface(child.stdout), 'line').then(([line]) => line as string),
+    once(child, 'exit').then(() => Promise.reject(new Error(`the server ended at once: ${complaints}`))),
+  ]);
+  const url = /ready (\S+)/.exec(readyLine)?.[1];
+  if (!url) throw new Error(`not a ready line: ${readyLine}`);
+  return {
+    url,
+    readyLine,
+    child,
+    close: async () => {
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      await ended;
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
