@@ -39,15 +39,27 @@ function writeVector(vector: Float32Array, bytes: Buffer): number {
     scaled -= whole * DECIMALS;
     bytes[at] = ZERO + whole;
     bytes[at + 1] = 46; // .
-    for (let digit = at + 10; digit > at + 1; digit--) {
-      const rest = (scaled / 10) | 0;
-      bytes[digit] = ZERO + scaled - rest * 10;
-      scaled = rest;
-    }
-    at += 11;
+    at += 2;
+    const millions = (scaled / 1_000_000) | 0;
+    scaled -= millions * 1_000_000;
+    const thousands = (scaled / 1000) | 0;
+    at = writeThreeDigits(bytes, at, millions);
+    at = writeThreeDigits(bytes, at, thousands);
+    at = writeThreeDigits(bytes, at, scaled - thousands * 1000);
   }
   bytes[at++] = 93; // ]
   return at;
+}
+
+/** "000" to "999" as bytes, three to a number. */
+const THREE_DIGITS = Buffer.from(Array.from({ length: 1000 }, (_, n) => String(n).padStart(3, '0')).join(''));
+
+function writeThreeDigits(bytes: Buffer, at: number, number: number): number {
+  const digits = number * 3;
+  bytes[at] = THREE_DIGITS[digits]!;
+  bytes[at + 1] = THREE_DIGITS[digits + 1]!;
+  bytes[at + 2] = THREE_DIGITS[digits + 2]!;
+  return at + 3;
 }
 
 /** Shortest text that reads back as the same float32 where nine significant digits suffice; null where not finite. */
