@@ -94,6 +94,16 @@ describe('/embed', () => {
     expect(cosine(alone!, together.at(-1)!)).toBeGreaterThan(0.9999);
   });
 
+  it('gives raw little-endian float32 to who asks for it', async () => {
+    const raw = await post('/embed', { inputs: [A, B] }, { accept: 'application/octet-stream' });
+    expect([raw.headers['x-embedding-count'], raw.headers['x-embedding-dimensions']]).toEqual(['2', '384']);
+    const bytes = raw.rawPayload;
+    const floats = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+    const json = (await post('/embed', { inputs: [A, B] })).json<number[][]>();
+    expect(floats).toHaveLength(768);
+    expect(cosine(Array.from(floats.subarray(384)), json[1]!)).toBeGreaterThan(0.999999);
+  });
+
   it('accepts the fields of TEI that it does not know, and serves the root as TEI does', async () => {
     expect((await post('/embed', { inputs: A, some_future_field: 1 })).statusCode).toBe(200);
     expect((await post('/', { inputs: A, parameters: {} })).json<number[][]>()[0]).toHaveLength(384);

@@ -1,6 +1,7 @@
 /** POST /embed, /embed_all and /similarity: Text Embeddings Inference's own routes. Unknown fields are accepted, as TEI does. */
+import type { FastifyReply } from 'fastify';
 import { type Static, Type } from 'typebox';
-import type { EmbedOptions } from '../../model/embedding-types.js';
+import type { Embeddings, EmbedOptions } from '../../model/embedding-types.js';
 import type { Manifest } from '../../model/manifest.js';
 import type { App } from '../app.js';
 import { cosinesTo } from '../cosines.js';
@@ -20,6 +21,9 @@ import { sendJsonPieces } from '../send-json.js';
 
 /** Bytes of one component in an answer, for deciding whether to stream. */
 const BYTES_PER_COMPONENT = 12;
+
+/** Asked for by Accept: little-endian float32, row after row, shape in the headers. A third of the bytes of JSON. */
+const RAW_FLOATS = 'application/octet-stream';
 
 const EmbedParameters = {
   truncate: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { description: 'true, false or null' })),
@@ -64,6 +68,7 @@ export function embedRoutes(app: App, parts: Parts): void {
         const embeddings = await live.embed(inputs, { ...options, lane: laneOf(inputs), signal: request.signal });
         writeUsageHeaders(reply, live.manifest, embeddings);
         const { vectors, dimensions } = embeddings;
+        if (request.headers.accept === RAW_FLOATS) return sendRawFloats(reply, embeddings);
         return sendJsonPieces(reply, matrixJson(vectors, dimensions), vectors.length * BYTES_PER_COMPONENT);
       },
     );
@@ -124,6 +129,11 @@ function embedOptions(body: EmbedFields, manifest: Manifest): Omit<EmbedOptions,
     ...(dimensions === undefined ? {} : { dimensions }),
     ...(body.pooling === undefined ? {} : { pooling: body.pooling }),
   };
+}
+
+function sendRawFloats(reply: FastifyReply, { vectors, count, dimensions }: Embeddings): FastifyReply {
+  reply.headers({ 'x-embedding-count': count, 'x-embedding-dimensions': dimensions });
+  return reply.type(RAW_FLOATS).send(Buffer.from(vectors.buffer, vectors.byteOffset, vectors.byteLength));
 }
 
 function* matricesJson(matrices: readonly Float32Array[], dimensions: number): Generator<Buffer> {
