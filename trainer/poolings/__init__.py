@@ -1,0 +1,1 @@
+"""Poolings as sentence-transformers modules: token embeddings in, `sentence_embedding` [batch, dimensions] out."""
