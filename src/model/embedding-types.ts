@@ -23,6 +23,8 @@ export interface TokenizeOptions {
   readonly truncationDirection?: 'left' | 'right';
   /** Put before every text (not before token ids). Default ''. */
   readonly prompt?: string;
+  /** What the request calls its list of inputs; errors name `<field>[<index>]`. Default 'inputs'. */
+  readonly field?: string;
 }
 
 export interface EmbedOptions extends TokenizeOptions {

@@ -37,21 +37,28 @@ export interface BatchOutputs {
   readonly sentenceEmbedding?: Float32Array | undefined;
 }
 
+/** Sees the anchor weights [tokens] of each text that is pooled by ATA. */
+export type WeightsObserver = (text: number, weights: Float64Array) => void;
+
 /** Pools every text of a batch: [texts, hidden], not normalized. */
-export function poolBatch(outputs: BatchOutputs, pooling: Pooling): Float32Array {
-  if (pooling.mode === 'graph') return present(outputs.sentenceEmbedding, 'sentenceEmbedding');
+export function poolBatch(outputs: BatchOutputs, pooling: Pooling, observe?: WeightsObserver): Float32Array {
+  if (pooling.mode === 'graph') return present(outputs.sentenceEmbedding, 'sentenceEmbedding').slice();
   const vectors = new Float32Array(outputs.texts * outputs.hidden);
   for (let text = 0; text < outputs.texts; text++) {
     const out = vectors.subarray(text * outputs.hidden, (text + 1) * outputs.hidden);
-    poolText(outputs, text, pooling, out);
+    if (pooling.mode === 'ata') {
+      const weights = textAnchorWeights(outputs, text, pooling.gamma);
+      observe?.(text, weights);
+      anchorTokenAwarePool(tokenStates(outputs, text), weights, out);
+    } else {
+      poolText(tokenStates(outputs, text), pooling.mode, out);
+    }
   }
   return vectors;
 }
 
-function poolText(outputs: BatchOutputs, text: number, { mode, gamma }: Pooling, out: Float32Array): void {
-  const states = tokenStates(outputs, text);
-  if (mode === 'ata') anchorTokenAwarePool(states, textAnchorWeights(outputs, text, gamma), out);
-  else if (mode === 'mean') meanPool(states, out);
+function poolText(states: Float32Array, mode: 'mean' | 'cls' | 'last', out: Float32Array): void {
+  if (mode === 'mean') meanPool(states, out);
   else if (mode === 'cls') clsPool(states, out);
   else lastTokenPool(states, out);
 }

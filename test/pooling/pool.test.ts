@@ -31,6 +31,15 @@ describe.each(['left', 'right'] as const)('a batch padded on the %s', (side) => 
     expect([...poolBatch(batch(side), { mode, gamma: 1 })]).toEqual(expected);
   });
 
+  it('lets the anchor weights of each text be seen', () => {
+    const seen: number[][] = [];
+    poolBatch(batch(side), { mode: 'ata', gamma: 1 }, (text, weights) => seen.push([text, ...weights]));
+    expect(seen).toEqual([
+      [0, 0.25, 0.25, 0.5],
+      [1, 1],
+    ]);
+  });
+
   it('shows the token states of one text', () => {
     expect([...tokenStates(batch(side), 0)]).toEqual([1, 2, 3, 4, 5, 9]);
     expect([...tokenStates(batch(side), 1)]).toEqual([7, 8]);

@@ -1,0 +1,135 @@
+/**
+ * One ONNX Runtime session: a batch of token ids in, the outputs of the forward pass out. `run` blocks its thread, so a
+ * session lives in a worker thread. Feeds are written into buffers that are kept from batch to batch.
+ */
+import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { AnchorageError } from '../errors.js';
+import type { BatchOutputs } from '../pooling/pool.js';
+import type { Device } from './device.js';
+import type { Manifest } from './manifest.js';
+
+export type OutputName = keyof Manifest['outputs'];
+
+export interface SessionOptions {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  readonly device: Device;
+  /** Threads inside the operators. */
+  readonly threads: number;
+}
+
+export class EncoderSession {
+  readonly #session: InferenceSession;
+  readonly #manifest: Manifest;
+  readonly #ids = new Int64Buffer();
+  readonly #mask = new Int64Buffer();
+  readonly #types = new Int64Buffer();
+
+  static async load(options: SessionOptions): Promise<EncoderSession> {
+    const session = await createSession(options);
+    const { inputs, outputs } = options.manifest;
+    const unknown = inputs.filter((name) => !(name in feeders) || !session.inputNames.includes(name));
+    const missing = Object.values(outputs).filter((name) => !session.outputNames.includes(name));
+    if (unknown.length + missing.length > 0) {
+      const graph = join(options.folder, 'model.onnx');
+      throw new AnchorageError(
+        'MODEL_INVALID',
+        `${graph} does not have or take what its manifest lists: ${[...unknown, ...missing].join(', ')}`,
+      );
+    }
+    return new EncoderSession(session, options.manifest);
+  }
+
+  private constructor(session: InferenceSession, manifest: Manifest) {
+    this.#session = session;
+    this.#manifest = manifest;
+  }
+
+  /** One forward pass. `ids` are the token ids of all texts in a row, `lengths` the tokens of each. */
+  async run(ids: Int32Array, lengths: Int32Array, wanted: readonly OutputName[]): Promise<BatchOutputs> {
+    const { paddingSide } = this.#manifest;
+    const texts = lengths.length;
+    const tokens = lengths.reduce((longest, length) => Math.max(longest, length), 1);
+    this.#fill(ids, lengths, tokens);
+    const shape = [texts, tokens];
+    const feeds: Record<string, Tensor> = {};
+    for (const name of this.#manifest.inputs) {
+      feeds[name] = new Tensor('int64', this.#feed(name).view(texts * tokens), shape);
+    }
+    const names = wanted.map((output) => this.#manifest.outputs[output]!);
+    const results = await this.#session.run(feeds, names);
+    const outputs = Object.fromEntries(wanted.map((output, i) => [output, results[names[i]!]!.data as Float32Array]));
+    return { texts, tokens, hidden: this.#manifest.dimensions, lengths, paddingSide, ...outputs };
+  }
+
+  #fill(ids: Int32Array, lengths: Int32Array, tokens: number): void {
+    const { padTokenId, paddingSide } = this.#manifest;
+    const size = lengths.length * tokens;
+    const idWords = this.#ids.words(size);
+    const maskWords = this.#mask.words(size);
+    this.#types.words(size);
+    let read = 0;
+    for (let text = 0; text < lengths.length; text++) {
+      const length = lengths[text]!;
+      const padded = tokens - length;
+      const start = paddingSide === 'left' ? padded : 0;
+      for (let position = 0; position < tokens; position++) {
+        const real = position >= start && position < start + length;
+        const word = (text * tokens + position) * 2;
+        idWords[word] = real ? ids[read++]! : padTokenId;
+        maskWords[word] = real ? 1 : 0;
+      }
+    }
+  }
+
+  #feed(name: string): Int64Buffer {
+    return { input_ids: this.#ids, attention_mask: this.#mask, token_type_ids: this.#types }[name as FeedName];
+  }
+}
+
+type FeedName = 'input_ids' | 'attention_mask' | 'token_type_ids';
+const feeders: Record<FeedName, true> = { input_ids: true, attention_mask: true, token_type_ids: true };
+
+/**
+ * A growing int64 buffer whose values are written as pairs of 32-bit words, because a BigInt for every token would cost
+ * more than the rest of the preparation. Values are not negative, so the high words (the odd ones, on the little-endian
+ * machines that ONNX Runtime is built for) stay zero.
+ */
+class Int64Buffer {
+  #values = new BigInt64Array(0);
+  #words = new Int32Array(0);
+
+  words(size: number): Int32Array {
+    if (this.#values.length < size) {
+      this.#values = new BigInt64Array(size);
+      this.#words = new Int32Array(this.#values.buffer);
+    }
+    return this.#words;
+  }
+
+  view(size: number): BigInt64Array {
+    return this.#values.subarray(0, size);
+  }
+}
+
+async function createSession({ folder, device, threads }: SessionOptions): Promise<InferenceSession> {
+  const path = join(folder, 'model.onnx');
+  try {
+    return await InferenceSession.create(path, {
+      executionProviders: [device],
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      graphOptimizationLevel: 'all',
+      // Errors only: a warning a node would drown the log.
+      logSeverityLevel: 3,
+    });
+  } catch (error) {
+    const { message } = error as Error;
+    if (device !== 'cpu') {
+      throw new AnchorageError('CONFIG_INVALID', `device ${device} cannot be used here: ${message}`, { cause: error });
+    }
+    throw new AnchorageError('MODEL_INVALID', `${path} cannot be loaded: ${message}`, { cause: error });
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * The inference thread: owns a session, pads, runs, pools. What leaves it is [texts, dimensions], never the hidden
+ * states of a batch (but for /embed_all, whose answer they are).
+ */
+import { entropyRatio } from '../pooling/anchor-token-aware.js';
+import { type BatchOutputs, poolBatch, textAnchorWeights, tokenStates } from '../pooling/pool.js';
+import { EncoderSession, type OutputName } from './inference-session.js';
+import type { Manifest } from './manifest.js';
+import type { InferenceInfo, InferenceReply, InferenceRequest, InferenceWorkerData, Work } from './worker-messages.js';
+import { serve } from './worker-serve.js';
+
+await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo>(async (data) => {
+  const startedAt = performance.now();
+  const session = await EncoderSession.load(data);
+  return {
+    info: { loadMs: performance.now() - startedAt },
+    answer: async ({ work, ids, lengths }) => {
+      const runAt = performance.now();
+      const outputs = await session.run(ids, lengths, outputsFor(work, data.manifest));
+      const poolAt = performance.now();
+      const { values, entropyRatios } = valuesOf(outputs, work);
+      const broken = brokenTexts(values, lengths, work);
+      const reply = { values, entropyRatios, broken, inferenceMs: poolAt - runAt, poolMs: performance.now() - poolAt };
+      return { reply, transfer: [values.buffer as ArrayBuffer, entropyRatios.buffer as ArrayBuffer] };
+    },
+  };
+});
+
+function outputsFor(work: Work, { outputs }: Manifest): OutputName[] {
+  const attention = outputs.receivedAttention ? 'receivedAttention' : 'attentions';
+  if (work.kind === 'tokens') return ['hiddenStates'];
+  if (work.kind === 'anchors') return [attention];
+  if (work.pooling.mode === 'graph') return ['sentenceEmbedding'];
+  return work.pooling.mode === 'ata' ? ['hiddenStates', attention] : ['hiddenStates'];
+}
+
+function valuesOf(outputs: BatchOutputs, work: Work): Pick<InferenceReply, 'values' | 'entropyRatios'> {
+  if (work.kind === 'vectors') {
+    const entropyRatios = new Float32Array(work.pooling.mode === 'ata' ? outputs.texts : 0);
+    const values = poolBatch(outputs, work.pooling, (text, weights) => {
+      entropyRatios[text] = entropyRatio(weights);
+    });
+    return { values, entropyRatios };
+  }
+  const texts = Array.from({ length: outputs.texts }, (_, text) => text);
+  const parts = texts.map((text) =>
+    work.kind === 'tokens' ? tokenStates(outputs, text) : textAnchorWeights(outputs, text, work.gamma),
+  );
+  return { values: joined(parts), entropyRatios: new Float32Array(0) };
+}
+
+function joined(parts: readonly (Float32Array | Float64Array)[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** A sum over a text's values is finite just when all of them are (or overflowed, which is as bad). */
+function brokenTexts(values: Float32Array, lengths: Int32Array, work: Work): number[] {
+  const tokens = lengths.reduce((sum, length) => sum + length, 0);
+  const perToken = values.length / tokens;
+  const perText = values.length / lengths.length;
+  const broken: number[] = [];
+  let at = 0;
+  for (let text = 0; text < lengths.length; text++) {
+    const stop = at + (work.kind === 'vectors' ? perText : lengths[text]! * perToken);
+    let sum = 0;
+    for (; at < stop; at++) sum += values[at]!;
+    if (!Number.isFinite(sum)) broken.push(text);
+  }
+  return broken;
+}
