@@ -50,16 +50,15 @@ export function chooseTokenizer(files: readonly string[], graph: string, asked: 
   );
 }
 
+const SAFE_PART = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/;
+
 /**
- * Refuses a path that could leave the folder it is put under. Names come from listings, modules.json and graphs that
- * strangers wrote.
+ * Refuses a path that could leave the folder it is put under, or mean something else in a URL. Names come from
+ * listings, modules.json and graphs that strangers wrote.
  */
 export function safeRelativePath(path: string): string {
-  const parts = path.split('/');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are among what is refused
-  const safe = parts.every((part) => part !== '' && part !== '.' && part !== '..' && !/[\\:\0-\x1f\x7f]/.test(part));
-  if (!safe) throw new AnchorageError('MODEL_INVALID', `unsafe file name ${JSON.stringify(path)}: refused`);
-  return path;
+  if (path.split('/').every((part) => SAFE_PART.test(part))) return path;
+  throw new AnchorageError('MODEL_INVALID', `unsafe file name ${JSON.stringify(path)}: refused`);
 }
 
 /** A file name without any folder: external data is kept beside its graph. */
