@@ -117,9 +117,9 @@ export interface ConfigSources {
 }
 
 /** `batchTokensMax` -> `BATCH_TOKENS_MAX`. */
-const upperSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+export const upperSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 /** `batchTokensMax` -> `batch-tokens-max`. */
-const kebab = (name: string): string => upperSnake(name).toLowerCase().replaceAll('_', '-');
+export const kebab = (name: string): string => upperSnake(name).toLowerCase().replaceAll('_', '-');
 
 /**
  * @returns the frozen settings, or 'help' where --help was among the flags.

@@ -124,6 +124,12 @@ describe('every file is one thing, under the name of that thing', () => {
   });
 });
 
+interface LockedPackage {
+  readonly resolved?: string;
+  readonly integrity?: string;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
 describe('what a file must not hold', () => {
   it('the environment and the arguments are read at the entrances, and handed on', () => {
     const entrances = ['src/config.ts', 'src/main.ts', 'src/model-cli.ts'];
@@ -162,13 +168,21 @@ describe('what a file must not hold', () => {
     expect(places(texts, hosts)).toEqual([]);
   });
 
+  const packages = Object.entries(
+    (JSON.parse(read('package-lock.json')) as { packages: Record<string, LockedPackage> }).packages,
+  ).filter(([path]) => path !== '');
+
   it('the lock file says what a package is, not where one machine got it', () => {
-    const lock: { packages: Record<string, { resolved?: string; integrity?: string; link?: boolean }> } = JSON.parse(
-      read('package-lock.json'),
-    );
-    const packages = Object.entries(lock.packages).filter(([path]) => path !== '');
     expect(packages.length).toBeGreaterThan(50);
     expect(packages.filter(([, { resolved }]) => resolved !== undefined).map(([path]) => path)).toEqual([]);
     expect(packages.filter(([, { integrity }]) => integrity === undefined).map(([path]) => path)).toEqual([]);
+  });
+
+  it('the lock file holds the parts of every platform: npm ci refuses it otherwise', () => {
+    const held = new Set(
+      packages.map(([path]) => path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)),
+    );
+    const wanted = packages.flatMap(([, { optionalDependencies = {} }]) => Object.keys(optionalDependencies));
+    expect(wanted.filter((name) => !held.has(name))).toEqual([]);
   });
 });
