@@ -1,4 +1,4 @@
-/** A real server in a process of its own, for benches: built code, a free port, a throw-away data directory. */
+/** A real server in a process of its own, for benches, examples and tests: built code, a free port, a throw-away data directory. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -12,8 +12,12 @@ const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 export interface ServerProcess {
   readonly url: string;
   readonly readyLine: string;
+  readonly dataDir: string;
   readonly child: ChildProcess;
-  readonly close: () => Promise<void>;
+  /** What it has written to standard error so far. */
+  readonly standardError: () => string;
+  /** Asks it to end, waits until it has, and removes the data directory. @returns its exit code. */
+  readonly close: () => Promise<number | null>;
 }
 
 /** @throws Error with the server's standard error where it ends before it is ready. */
@@ -34,12 +38,17 @@ export async function startServer(...flags: string[]): Promise<ServerProcess> {
   return {
     url,
     readyLine,
+    dataDir,
     child,
+    standardError: () => complaints,
     close: async () => {
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      await ended;
+      if (child.exitCode === null && child.signalCode === null) {
+        const ended = once(child, 'exit');
+        child.kill('SIGTERM');
+        await ended;
+      }
       rmSync(dataDir, { recursive: true, force: true });
+      return child.exitCode;
     },
   };
 }
