@@ -1,0 +1,267 @@
+/**
+ * One collection, as the rest of the server sees it. Always true: an answered write is on disk, and searches that begin
+ * after it see it; vectors and queries of another model than the collection's are refused.
+ */
+import { AnchorageError } from '../errors.js';
+import type { Metrics } from '../metrics.js';
+import { type CollectionSettings, type ModelIdentity, refuseOtherModel } from './collection-settings.js';
+import type { CollectionState } from './database.js';
+import type { DenseAnswer } from './dense-search.js';
+import type { Counts, Include, Page, StoredDocument } from './document-reader.js';
+import type { Upserted } from './document-writer.js';
+import { checkDocuments, checkMetadata, type DocumentInput, type Metadata, unitVector } from './documents.js';
+import { type Filter, filterToSql } from './filter.js';
+import { type Ranked, reciprocalRankFusion, weightedFusion } from './fusion.js';
+import type { IndexThreads } from './index-threads.js';
+import { BACKLOG_MAX, EF_SEARCH_MAX, K_MAX, PAGE_MAX } from './limits.js';
+import type { SearchAnswer, SearchRequest, SearchResult } from './search-types.js';
+import type { VectorState } from './searcher-operations.js';
+
+/** Ranks of each list that a fusion looks at: below, a document adds less than 1/160 to a score. */
+const FUSED_RANKS = 100;
+
+export interface SelectionInput {
+  readonly ids?: readonly string[];
+  readonly filter?: Filter;
+}
+
+export interface CollectionInfo extends Counts {
+  readonly name: string;
+  readonly settings: CollectionSettings;
+  readonly model: ModelIdentity;
+  readonly generation: number;
+  readonly createdAt: string;
+  readonly sequence: number;
+  readonly index: VectorState;
+}
+
+export class Collection {
+  readonly name: string;
+  private state: CollectionState;
+  private readonly threads: IndexThreads;
+  private readonly metrics: Metrics;
+
+  constructor(name: string, state: CollectionState, threads: IndexThreads, metrics: Metrics) {
+    this.name = name;
+    this.state = state;
+    this.threads = threads;
+    this.metrics = metrics;
+  }
+
+  get settings(): CollectionSettings {
+    return this.state.settings;
+  }
+
+  get model(): ModelIdentity {
+    return this.state.model;
+  }
+
+  /** @throws AnchorageError MODEL_MISMATCH naming both. */
+  refuseOtherModel(model: ModelIdentity): void {
+    refuseOtherModel(this.name, this.model, model);
+  }
+
+  /**
+   * Replaces documents of the same ids. Answers when they are on disk.
+   * @throws AnchorageError VALIDATION or PAYLOAD_TOO_LARGE naming the field, STORAGE_FULL.
+   */
+  async upsert(documents: readonly DocumentInput[]): Promise<Upserted> {
+    const checked = checkDocuments(documents, this.model.dimensions);
+    await this.threads.roomInBacklog(this.name, BACKLOG_MAX);
+    const { commitSeconds, ...upserted } = await this.threads.writer.call('upsert', {
+      name: this.name,
+      documents: checked,
+    });
+    this.committed(commitSeconds);
+    return upserted;
+  }
+
+  /** Merges `patch` into the metadata of the selected documents (RFC 7396: null removes a field). */
+  async patchMetadata(selection: SelectionInput, patch: Metadata): Promise<{ updated: number; sequence: number }> {
+    const argument = { name: this.name, selection: selected(selection), patch: checkMetadata(patch, 'metadata') };
+    const { commitSeconds, ...patched } = await this.threads.writer.call('patch', argument);
+    this.committed(commitSeconds);
+    return patched;
+  }
+
+  /** Chunks go with their document. Ids that are not there are not an error. */
+  async delete(selection: SelectionInput): Promise<{ deleted: number; sequence: number }> {
+    const argument = { name: this.name, selection: selected(selection) };
+    const { commitSeconds, ...deleted } = await this.threads.writer.call('delete', argument);
+    this.committed(commitSeconds);
+    return deleted;
+  }
+
+  /** In the order of `ids`, without those that are not there. */
+  get(ids: readonly string[], include: readonly Include[] = ['text', 'metadata']): Promise<StoredDocument[]> {
+    return this.threads.reader.call('byIds', { name: this.name, ids, include });
+  }
+
+  /** A page of documents, oldest upsert first; `cursor` of the answer asks for the next. */
+  query(request: SelectionInput & { limit?: number; cursor?: string; include?: readonly Include[] }): Promise<Page> {
+    const limit = bounded(request.limit ?? 100, 'limit', PAGE_MAX);
+    const { ids, filter, cursor, include = ['text', 'metadata'] } = request;
+    const page = {
+      limit,
+      include,
+      ...(ids ? { ids } : {}),
+      ...(filter ? { filter: filterToSql(filter) } : {}),
+      ...(cursor === undefined ? {} : { cursor }),
+    };
+    return this.threads.reader.call('page', { name: this.name, request: page });
+  }
+
+  /** @throws AnchorageError VALIDATION naming the field. */
+  async search(request: SearchRequest): Promise<SearchAnswer> {
+    const started = performance.now();
+    bounded(request.k, 'k', K_MAX);
+    if (request.efSearch !== undefined) bounded(request.efSearch, 'efSearch', EF_SEARCH_MAX);
+    const answer = await this.answer(request);
+    const path = answer.timingsMs.path ?? 'fulltext';
+    this.metrics.searchDuration.observe({ mode: request.mode, path }, (performance.now() - started) / 1000);
+    return { ...answer, timingsMs: { ...answer.timingsMs, total: performance.now() - started } };
+  }
+
+  async info(): Promise<CollectionInfo> {
+    const [counts, index] = await Promise.all([
+      this.threads.reader.call('counts', { name: this.name }),
+      this.threads.searcher.call('catchUp', { name: this.name }),
+    ]);
+    const { settings, model, generation, createdAt } = this.state;
+    return {
+      name: this.name,
+      settings,
+      model,
+      generation,
+      createdAt,
+      sequence: index.appliedSequence,
+      index,
+      ...counts,
+    };
+  }
+
+  /** Builds the graph without its tombstones, and empties files of what was deleted; reads and writes go on. */
+  async compact(): Promise<void> {
+    await this.threads.searcher.call('compact', { name: this.name });
+    await this.threads.writer.call('compact', { name: this.name });
+  }
+
+  private answer(request: SearchRequest): Promise<SearchAnswer> {
+    switch (request.mode) {
+      case 'dense':
+        return this.searchDense(request);
+      case 'sparse':
+        return this.searchSparse(request);
+      case 'hybrid':
+        return this.searchHybrid(request);
+    }
+  }
+
+  private async searchDense(request: SearchRequest): Promise<SearchAnswer> {
+    const dense = await this.dense(request, request.k, request.include);
+    const results = dense.ranked.flatMap(({ label, score }) => {
+      const document = dense.documents.get(label);
+      return document ? [{ ...document, score, denseScore: score }] : [];
+    });
+    return { results, timingsMs: timingsOf(dense) };
+  }
+
+  private async searchSparse(request: SearchRequest): Promise<SearchAnswer> {
+    const { ranked, searchMs } = await this.sparse(request, request.k);
+    const passing = aboveMinScore(ranked, request.minScore);
+    const results = await this.fetched(passing, request.include, new Map(), scoresOf(passing));
+    return { results, timingsMs: { total: 0, sparse: searchMs, path: 'fulltext' } };
+  }
+
+  private async searchHybrid(request: SearchRequest): Promise<SearchAnswer> {
+    const ranks = Math.max(FUSED_RANKS, request.k);
+    const { minScore, ...unbounded } = request;
+    const [dense, sparse] = await Promise.all([this.dense(unbounded, ranks), this.sparse(request, ranks)]);
+    const weights = [request.fusion?.weights?.dense ?? 1, request.fusion?.weights?.sparse ?? 1];
+    const fuse = request.fusion?.method === 'weighted' ? weightedFusion : reciprocalRankFusion;
+    const fused = aboveMinScore(fuse([dense.ranked, sparse.ranked], weights), minScore).slice(0, request.k);
+    const results = await this.fetched(fused, request.include, scoresOf(dense.ranked), scoresOf(sparse.ranked));
+    return { results, timingsMs: { ...timingsOf(dense), sparse: sparse.searchMs } };
+  }
+
+  private dense(request: SearchRequest, k: number, include?: readonly Include[]): Promise<DenseAnswer> {
+    if (!request.vector) throw refuse('vector', `mode ${request.mode} needs a query or a vector`);
+    const { filter, efSearch, exact = false, minScore } = request;
+    const dense = {
+      vector: unitVector(request.vector, 'vector', this.model.dimensions),
+      k,
+      exact,
+      ...(include ? { include } : {}),
+      ...(filter ? { filter: filterToSql(filter) } : {}),
+      ...(efSearch === undefined ? {} : { efSearch }),
+      ...(minScore === undefined ? {} : { minScore }),
+    };
+    return this.threads.searcher.call('search', { name: this.name, request: dense });
+  }
+
+  private sparse(request: SearchRequest, limit: number): Promise<{ ranked: Ranked[]; searchMs: number }> {
+    if (request.text === undefined)
+      throw refuse('query', `mode ${request.mode} needs a text; with a vector alone, use dense`);
+    const filter = request.filter && filterToSql(request.filter);
+    return this.threads.reader.call('fullText', { name: this.name, query: request.text, limit, filter });
+  }
+
+  /** A document that went between the search and here is left out. */
+  private async fetched(
+    ranked: readonly Ranked[],
+    include: readonly Include[],
+    dense: ReadonlyMap<number, number>,
+    sparse: ReadonlyMap<number, number>,
+  ): Promise<SearchResult[]> {
+    const labels = ranked.map(({ label }) => label);
+    const documents = await this.threads.reader.call('byLabels', { name: this.name, labels, include });
+    return ranked.flatMap(({ label, score }) => {
+      const document = documents.get(label);
+      const denseScore = dense.get(label);
+      const sparseScore = sparse.get(label);
+      if (!document) return [];
+      return [
+        {
+          ...document,
+          score,
+          ...(denseScore === undefined ? {} : { denseScore }),
+          ...(sparseScore === undefined ? {} : { sparseScore }),
+        },
+      ];
+    });
+  }
+
+  private committed(commitSeconds: number): void {
+    this.metrics.commitDuration.observe(commitSeconds);
+    this.threads.changed(this.name);
+  }
+}
+
+const refuse = (field: string, message: string): AnchorageError =>
+  new AnchorageError('VALIDATION', `${field}: ${message}`, { field });
+
+function bounded(value: number, field: string, max: number): number {
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw refuse(field, `a whole number from 1 to ${max} is expected`);
+}
+
+/** An empty selection is refused: it would mean everything, which is what deleting the collection is for. */
+function selected({ ids, filter }: SelectionInput) {
+  if (!ids && !filter) throw refuse('ids', 'ids, a filter or both are expected');
+  return { ...(ids ? { ids } : {}), ...(filter ? { filter: filterToSql(filter) } : {}) };
+}
+
+const scoresOf = (ranked: readonly Ranked[]): Map<number, number> =>
+  new Map(ranked.map(({ label, score }) => [label, score]));
+
+const aboveMinScore = (ranked: readonly Ranked[], minScore: number | undefined): Ranked[] =>
+  ranked.filter(({ score }) => minScore === undefined || score >= minScore);
+
+const timingsOf = ({ planMs, searchMs, path, selectivity, efSearch }: DenseAnswer) => ({
+  total: 0,
+  plan: planMs,
+  dense: searchMs,
+  path,
+  selectivity,
+  ...(efSearch === undefined ? {} : { efSearch }),
+});

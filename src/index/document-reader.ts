@@ -1,0 +1,191 @@
+/** The reads of one collection, on a connection of their own: documents, pages, changes, vectors. Nothing here writes. */
+import { AnchorageError } from '../errors.js';
+import { blobToVector, type CollectionState, type Connection, readState, vectorTable } from './database.js';
+import type { FilterSql } from './filter.js';
+
+export const INCLUDES = ['text', 'metadata', 'vector'] as const;
+export type Include = (typeof INCLUDES)[number];
+
+export interface StoredDocument {
+  readonly id: string;
+  readonly text?: string;
+  readonly metadata?: Record<string, unknown>;
+  /** Length 1. */
+  readonly vector?: Float32Array;
+  /** Of a chunk: its document, and where in the document's text it lies. */
+  readonly parent?: string;
+  readonly start?: number;
+  readonly stop?: number;
+}
+
+export interface Page {
+  readonly documents: StoredDocument[];
+  /** Absent on the last page. */
+  readonly cursor?: string;
+}
+
+export interface PageRequest {
+  readonly ids?: readonly string[];
+  readonly filter?: FilterSql;
+  readonly limit: number;
+  readonly cursor?: string;
+  readonly include: readonly Include[];
+}
+
+export interface Counts {
+  /** Whole documents; chunks are not counted. */
+  readonly documents: number;
+  readonly chunks: number;
+  readonly vectors: number;
+}
+
+export interface Changes {
+  readonly added: readonly { readonly label: number; readonly vector: Buffer }[];
+  readonly removed: readonly number[];
+}
+
+interface Row {
+  readonly label: number;
+  readonly id: string;
+  readonly parent: string | null;
+  readonly start: number | null;
+  readonly stop: number | null;
+  readonly text?: string | null;
+  readonly metadata?: string;
+  readonly vector?: Buffer | null;
+}
+
+export class DocumentReader {
+  readonly db: Connection;
+  private generation: number;
+  private readonly sequenceStatement;
+
+  constructor(db: Connection) {
+    this.db = db;
+    this.generation = this.state.generation;
+    this.sequenceStatement = db.prepare(`SELECT value FROM meta WHERE key = 'sequence'`).pluck();
+  }
+
+  get state(): CollectionState {
+    return readState(this.db);
+  }
+
+  /** The last committed change. */
+  get sequence(): number {
+    return this.sequenceStatement.get() as number;
+  }
+
+  useGeneration(generation: number): void {
+    this.generation = generation;
+  }
+
+  /** Everything inside sees one commit. */
+  atOneCommit<T>(read: () => T): T {
+    return this.db.transaction(read)();
+  }
+
+  counts(): Counts {
+    const row = this.db
+      .prepare('SELECT count(*) AS rows, count(parent) AS chunks, sum(searchable) AS vectors FROM documents')
+      .get() as { rows: number; chunks: number; vectors: number | null };
+    return { documents: row.rows - row.chunks, chunks: row.chunks, vectors: row.vectors ?? 0 };
+  }
+
+  /** Whole documents in the order of their last upsert. A cursor stays good while documents come and go. */
+  page(request: PageRequest): Page {
+    const conditions = ['d.label > ?', request.ids ? 'd.id IN (SELECT value FROM json_each(?))' : 'd.parent IS NULL'];
+    const parameters: (string | number)[] = [request.cursor === undefined ? 0 : labelOfCursor(request.cursor)];
+    if (request.ids) parameters.push(JSON.stringify(request.ids));
+    if (request.filter) {
+      conditions.push(request.filter.where);
+      parameters.push(...request.filter.parameters);
+    }
+    const where = `${conditions.join(' AND ')} ORDER BY d.label LIMIT ${request.limit + 1}`;
+    const rows = this.db.prepare(this.select(request.include, where)).all(parameters) as Row[];
+    const page = rows.slice(0, request.limit);
+    const documents = page.map((row) => toDocument(row));
+    if (rows.length <= request.limit) return { documents };
+    return { documents, cursor: cursorOfLabel(page[page.length - 1]!.label) };
+  }
+
+  /** @returns what is still there, by label. */
+  byLabels(labels: readonly number[], include: readonly Include[]): Map<number, StoredDocument> {
+    const rows = this.db
+      .prepare(this.select(include, 'd.label IN (SELECT value FROM json_each(?))'))
+      .all(JSON.stringify(labels)) as Row[];
+    return new Map(rows.map((row) => [row.label, toDocument(row)]));
+  }
+
+  byIds(ids: readonly string[], include: readonly Include[]): StoredDocument[] {
+    const rows = this.db
+      .prepare(this.select(include, 'd.id IN (SELECT value FROM json_each(?))'))
+      .all(JSON.stringify(ids)) as Row[];
+    const found = new Map(rows.map((row) => [row.id, toDocument(row)]));
+    return ids.flatMap((id) => found.get(id) ?? []);
+  }
+
+  /** Calls back for each vector of the live generation, in the order of labels. */
+  forEachVector(each: (label: number, vector: Float32Array) => void, range?: { after: number; limit: number }): void {
+    const rows = this.db
+      .prepare(`SELECT label, vector FROM ${vectorTable(this.generation)} WHERE label > ? ORDER BY label LIMIT ?`)
+      .iterate(range?.after ?? 0, range?.limit ?? -1) as IterableIterator<{ label: number; vector: Buffer }>;
+    for (const { label, vector } of rows) each(label, blobToVector(vector));
+  }
+
+  vectors(labels: readonly number[]): Map<number, Float32Array> {
+    const rows = this.db
+      .prepare(
+        `SELECT label, vector FROM ${vectorTable(this.generation)} WHERE label IN (SELECT value FROM json_each(?))`,
+      )
+      .all(JSON.stringify(labels)) as { label: number; vector: Buffer }[];
+    return new Map(rows.map(({ label, vector }) => [label, blobToVector(vector)]));
+  }
+
+  /** Vectors that came and labels that went after `sequence`. */
+  changesAfter(sequence: number): Changes {
+    const added = this.db
+      .prepare(
+        `SELECT v.label, v.vector FROM documents d JOIN ${vectorTable(this.generation)} v ON v.label = d.label
+         WHERE d.sequence > ? ORDER BY d.label`,
+      )
+      .all(sequence) as { label: number; vector: Buffer }[];
+    const removed = this.db
+      .prepare('SELECT label FROM tombstones WHERE sequence > ?')
+      .pluck()
+      .all(sequence) as number[];
+    return { added, removed };
+  }
+
+  private select(include: readonly Include[], where: string): string {
+    const columns = ['d.label', 'd.id', 'd.parent', 'd.start', 'd.stop'];
+    const joins: string[] = [];
+    if (include.includes('metadata')) columns.push('json(d.metadata) AS metadata');
+    if (include.includes('text')) {
+      columns.push('t.text');
+      joins.push('LEFT JOIN texts t ON t.label = d.label');
+    }
+    if (include.includes('vector')) {
+      columns.push('v.vector');
+      joins.push(`LEFT JOIN ${vectorTable(this.generation)} v ON v.label = d.label`);
+    }
+    return `SELECT ${columns.join(', ')} FROM documents d ${joins.join(' ')} WHERE ${where}`;
+  }
+}
+
+function toDocument(row: Row): StoredDocument {
+  return {
+    id: row.id,
+    ...(row.text == null ? {} : { text: row.text }),
+    ...(row.metadata === undefined ? {} : { metadata: JSON.parse(row.metadata) as Record<string, unknown> }),
+    ...(row.vector == null ? {} : { vector: blobToVector(row.vector) }),
+    ...(row.parent === null ? {} : { parent: row.parent, start: row.start!, stop: row.stop! }),
+  };
+}
+
+const cursorOfLabel = (label: number): string => Buffer.from(`label:${label}`).toString('base64url');
+
+function labelOfCursor(cursor: string): number {
+  const label = /^label:(\d{1,15})$/.exec(Buffer.from(cursor, 'base64url').toString())?.[1];
+  if (label !== undefined) return Number(label);
+  throw new AnchorageError('VALIDATION', 'cursor: not one that this server gave; start without', { field: 'cursor' });
+}

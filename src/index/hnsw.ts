@@ -1,0 +1,117 @@
+/**
+ * The HNSW graph (Malkov and Yashunin, arXiv 1603.09320) of usearch. This is the only file that touches it.
+ *
+ * Always true: it is a cache, of which nothing is believed: what it finds is looked up among the live labels and scored
+ * again. Removal leaves a node that still routes and is never found (a tombstone); a later addition may take its place.
+ *
+ * Measured on two Zen 4 cores (20,000 x 384, m 16, efConstruction 200): nodes of bfloat16 are inserted 2.5 times and
+ * searched 2 to 3 times as fast as nodes of float32, in usearch as in hnswlib, at the same recall once full vectors have
+ * rescored the candidates. So a float32 collection has a bfloat16 graph.
+ */
+import type { Index } from 'usearch';
+import { AnchorageError } from '../errors.js';
+import { firstDimensions, int8Scale } from './codes.js';
+import type { Quantization } from './collection-settings.js';
+import { usearch } from './usearch.js';
+
+export interface GraphShape {
+  readonly dimensions: number;
+  readonly quantization: Quantization;
+  readonly m: number;
+  readonly efConstruction: number;
+}
+
+const NODE_SCALARS: Readonly<Record<Quantization, 'bf16' | 'i8' | 'b1'>> = {
+  float32: 'bf16',
+  int8: 'i8',
+  binary: 'b1',
+};
+const NODE_BITS = { bf16: 16, i8: 8, b1: 1 } as const;
+
+export const graphsAreAvailable = (): boolean => usearch() !== null;
+
+export class HnswGraph {
+  readonly shape: GraphShape;
+  /** Nodes that can be found. */
+  private live = 0;
+  private removed = 0;
+  private readonly index: Index;
+
+  constructor(shape: GraphShape) {
+    const library = usearch();
+    if (library === null) throw new AnchorageError('INTERNAL', 'usearch is not loaded; graphs cannot be built');
+    const scalar = NODE_SCALARS[shape.quantization];
+    this.shape = shape;
+    this.index = new library.Index({
+      dimensions: shape.dimensions,
+      metric: (scalar === 'b1' ? 'hamming' : 'ip') as never,
+      quantization: scalar as never,
+      connectivity: shape.m,
+      expansion_add: shape.efConstruction,
+      // The breadth of a search is max(this, results wanted): asking for efSearch results sets it, query by query.
+      expansion_search: 1,
+      multi: false,
+    });
+  }
+
+  get size(): number {
+    return this.live;
+  }
+
+  get tombstones(): number {
+    return this.removed;
+  }
+
+  /** Nodes with their links at level 0 (2 m of 4 bytes) and the mean of those above; keys of 8 bytes. */
+  get bytes(): number {
+    const { dimensions, m, quantization } = this.shape;
+    const node = (dimensions * NODE_BITS[NODE_SCALARS[quantization]]) / 8 + 2 * m * 4 + 4 * 4 + 8;
+    return Math.round((this.live + this.removed) * node);
+  }
+
+  has(label: number): boolean {
+    return this.index.contains(BigInt(label)) as unknown as boolean;
+  }
+
+  /** @param vector of length 1, with at least the graph's dimensions. */
+  add(label: number, vector: Float32Array): void {
+    this.index.add(BigInt(label), this.node(vector), 1);
+    this.live++;
+    if (this.removed > 0) this.removed--;
+  }
+
+  remove(label: number): void {
+    if (Number(this.index.remove(BigInt(label))) === 0) return;
+    this.live--;
+    this.removed++;
+  }
+
+  /** @returns up to `efSearch` labels, nearest first as far as the nodes' scalars can tell. */
+  search(vector: Float32Array, efSearch: number): number[] {
+    if (this.live === 0) return [];
+    const { keys } = this.index.search(this.node(vector), efSearch, 1);
+    return Array.from(keys, Number);
+  }
+
+  /** Writes usearch's own format, in place and without fsync: snapshot.ts makes it safe. */
+  save(path: string): void {
+    this.index.save(path);
+  }
+
+  /** @param path a file whose checksum was verified: usearch believes what it reads. */
+  static load(path: string, shape: GraphShape, counts: { live: number; removed: number }): HnswGraph {
+    const graph = new HnswGraph(shape);
+    graph.index.load(path);
+    graph.live = counts.live;
+    graph.removed = counts.removed;
+    return graph;
+  }
+
+  /** What usearch is given: for int8 its [-1, 1] is made to span the components as codes.ts does. */
+  private node(vector: Float32Array): Float32Array {
+    const short = firstDimensions(vector, this.shape.dimensions);
+    if (this.shape.quantization !== 'int8') return short;
+    const scale = int8Scale(this.shape.dimensions);
+    return short.map((value) => Math.max(-1, Math.min(1, value * scale)));
+  }
+}

@@ -1,0 +1,40 @@
+/** What the thread of dense searches can be asked to do, and what it tells of its own accord. */
+import type { DenseAnswer, DenseRequest } from './dense-search.js';
+
+export interface IndexOptions {
+  readonly graphFrom: number;
+  readonly tombstoneShareMax: number;
+}
+
+export interface VectorState {
+  readonly vectors: number;
+  readonly backlog: number;
+  readonly bytes: number;
+  readonly appliedSequence: number;
+  readonly graphNodes: number;
+  readonly tombstones: number;
+  /** 0 … 1 while a graph is built anew; searches use the old graph meanwhile, or are exact. */
+  readonly rebuildProgress: number | undefined;
+  readonly efSearch: number;
+  /** Of sampled live queries, against exact search; undefined before the first sample. */
+  readonly recallEstimate: number | undefined;
+  /** Of the newest snapshot on disk. */
+  readonly snapshotSequence: number | undefined;
+  readonly snapshotWrittenAtMs: number | undefined;
+}
+
+export type SearcherOperations = {
+  open: (argument: { name: string }) => void;
+  search: (argument: { name: string; request: DenseRequest }) => DenseAnswer;
+  /** Looks at what was committed; its answer is the state then. */
+  catchUp: (argument: { name: string }) => VectorState;
+  compact: (argument: { name: string }) => void;
+  snapshot: (argument: { name: string }) => VectorState;
+  close: (argument: { name: string }) => void;
+  closeAll: (argument: Record<string, never>) => void;
+};
+
+export interface SearcherEvent {
+  readonly name: string;
+  readonly state: VectorState;
+}

@@ -1,0 +1,27 @@
+/** What the writer thread can be asked to do. Every answer to a write means that it is on disk. */
+import type { CollectionSettings, ModelIdentity } from './collection-settings.js';
+import type { CollectionState } from './database.js';
+import type { Selection, Upserted } from './document-writer.js';
+import type { CheckedDocument } from './documents.js';
+
+/** Seconds that the commit took, shared with whatever else was committed with it. */
+interface Committed {
+  readonly commitSeconds: number;
+}
+
+export type WriterOperations = {
+  /** Makes the collection, or answers with the state of the one that is there. */
+  create: (argument: { name: string; settings: CollectionSettings; model: ModelIdentity }) => CollectionState;
+  open: (argument: { name: string }) => CollectionState;
+  upsert: (argument: { name: string; documents: readonly CheckedDocument[] }) => Upserted & Committed;
+  patch: (argument: {
+    name: string;
+    selection: Selection;
+    patch: string;
+  }) => { updated: number; sequence: number } & Committed;
+  delete: (argument: { name: string; selection: Selection }) => { deleted: number; sequence: number } & Committed;
+  prune: (argument: { name: string; upToSequence: number }) => void;
+  compact: (argument: { name: string }) => { emptied: boolean };
+  drop: (argument: { name: string }) => void;
+  close: (argument: Record<string, never>) => void;
+};

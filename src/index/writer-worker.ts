@@ -1,0 +1,95 @@
+/**
+ * The thread that writes: one SQLite connection a collection, one commit for all writes that are waiting.
+ *
+ * A commit ends with an fsync, which takes as long for a hundred writes as for one. So writes gather while the last commit
+ * runs, and then go together: each in a savepoint of its own, so that one that fails takes none of the others with it. They
+ * are answered after the commit, never before.
+ */
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { AnchorageError } from '../errors.js';
+import { collectionFile, collectionFolder, collectionsFolder, syncFolderNow } from './data-directory.js';
+import { type CollectionState, createTables, openForWriting, readState } from './database.js';
+import { DocumentWriter } from './document-writer.js';
+import { storageError } from './storage-errors.js';
+import { serveCalls } from './thread-protocol.js';
+import { WriteGroup } from './write-group.js';
+import type { WriterOperations } from './writer-operations.js';
+
+const { dataDir } = workerData as { dataDir: string };
+
+interface Open {
+  readonly writer: DocumentWriter;
+  readonly group: WriteGroup;
+}
+const collections = new Map<string, Open>();
+
+function openWriter(name: string): DocumentWriter {
+  const db = openForWriting(collectionFile(dataDir, name));
+  const writer = new DocumentWriter(db, readState(db), [readState(db).generation]);
+  collections.set(name, { writer, group: new WriteGroup(db) });
+  return writer;
+}
+
+function collection(name: string): Open {
+  const open = collections.get(name);
+  if (!open) throw new AnchorageError('NOT_FOUND', `There is no collection ${name}`, { field: 'collection' });
+  return open;
+}
+
+/** The tables are made under another name, so that a crash leaves a whole collection or none. */
+function create({ name, settings, model }: Parameters<WriterOperations['create']>[0]): CollectionState {
+  const folder = collectionFolder(dataDir, name);
+  if (existsSync(folder)) return (collections.get(name)?.writer ?? openWriter(name)).state;
+  const unfinished = collectionFolder(dataDir, `.new-${name}`);
+  rmSync(unfinished, { recursive: true, force: true });
+  mkdirSync(unfinished, { recursive: true });
+  const db = openForWriting(join(unfinished, 'documents.sqlite'));
+  createTables(db, settings, model);
+  db.close();
+  renameSync(unfinished, folder);
+  syncFolderNow(collectionsFolder(dataDir));
+  return openWriter(name).state;
+}
+
+function drop(name: string): void {
+  collection(name).writer.db.close();
+  collections.delete(name);
+  const condemned = collectionFolder(dataDir, `.old-${name}-${Date.now()}`);
+  renameSync(collectionFolder(dataDir, name), condemned);
+  syncFolderNow(collectionsFolder(dataDir));
+  rmSync(condemned, { recursive: true, force: true });
+}
+
+function storing<T>(write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    throw storageError(error);
+  }
+}
+
+serveCalls<WriterOperations>(parentPort!, {
+  create: (argument) => storing(() => create(argument)),
+  open: ({ name }) => openWriter(name).state,
+  upsert: ({ name, documents }) => {
+    const { writer, group } = collection(name);
+    return group.add(() => writer.upsert(documents));
+  },
+  patch: ({ name, selection, patch }) => {
+    const { writer, group } = collection(name);
+    return group.add(() => writer.patchMetadata(selection, patch));
+  },
+  delete: ({ name, selection }) => {
+    const { writer, group } = collection(name);
+    return group.add(() => writer.delete(selection));
+  },
+  prune: ({ name, upToSequence }) => storing(() => collection(name).writer.pruneTombstones(upToSequence)),
+  compact: ({ name }) => storing(() => ({ emptied: collection(name).writer.compact() })),
+  drop: ({ name }) => storing(() => drop(name)),
+  close: () => {
+    for (const { writer } of collections.values()) writer.db.close();
+    collections.clear();
+  },
+});
