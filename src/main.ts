@@ -28,7 +28,7 @@ async function main(): Promise<void> {
   const adminToken = loadAdminToken(config.adminToken, config.dataDir);
   const [models, collections] = await Promise.all([
     ModelRegistry.open({ ...config, metrics }),
-    Collections.open({ dataDir: config.dataDir, metrics, logger }),
+    Collections.open({ dataDir: config.dataDir, metrics }),
   ]);
   const app = await buildApp({ config, metrics, models, collections, adminToken: adminToken.token }, { logger });
   await app.listen({ host: config.host, port: config.port });

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../../src/config.js';
 import { Collections } from '../../src/index/collections.js';
-import { createLogger } from '../../src/log.js';
 import { createMetrics } from '../../src/metrics.js';
 import { ModelRegistry } from '../../src/model/registry.js';
 import { type App, buildApp } from '../../src/server/app.js';
@@ -25,7 +24,7 @@ export async function openRealApp(...flags: string[]): Promise<RealApp> {
   const config = readConfig({ argv, env: {} }) as Config;
   const metrics = createMetrics();
   const models = await ModelRegistry.open({ ...config, metrics });
-  const collections = await Collections.open({ dataDir, metrics, logger: createLogger('silent') });
+  const collections = await Collections.open({ dataDir, metrics });
   const parts: Parts = { config, metrics, models, collections, adminToken: ADMIN_TOKEN };
   const app = await buildApp(parts);
   return {
