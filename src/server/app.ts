@@ -22,10 +22,13 @@ import { registerRequestMetrics } from './request-metrics.js';
 import { adminModelRoutes } from './routes/admin-models.js';
 import { anchorRoutes } from './routes/anchors.js';
 import { cohereRoutes } from './routes/cohere.js';
+import { collectionRoutes } from './routes/collections.js';
+import { documentRoutes } from './routes/documents.js';
 import { embedRoutes } from './routes/embed.js';
 import { healthRoutes } from './routes/health.js';
 import { openaiRoutes } from './routes/openai.js';
 import { rerankRoutes } from './routes/rerank.js';
+import { searchRoutes } from './routes/search.js';
 import { tokenizeRoutes } from './routes/tokenize.js';
 
 /** A Fastify app whose schemas give the types of its handlers. */
@@ -66,6 +69,9 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   tokenizeRoutes(app, parts);
   openaiRoutes(app, parts);
   cohereRoutes(app, parts);
+  collectionRoutes(app, parts);
+  documentRoutes(app, parts);
+  searchRoutes(app, parts);
   adminModelRoutes(app, parts);
   return app;
 }

@@ -1,0 +1,147 @@
+/** POST /search: a query's text is embedded, then answered from one collection by vector, by words, or by both. */
+import { type Static, Type } from 'typebox';
+import { AnchorageError } from '../../errors.js';
+import type { Collection } from '../../index/collection.js';
+import { MODES, type Mode, type SearchRequest, type SearchResult } from '../../index/search-types.js';
+import type { Embedder } from '../../model/embedder.js';
+import type { App } from '../app.js';
+import { modelIdentity, promptFor } from '../document-embedding.js';
+import { checkInputBounds, modelId } from '../embedding-request.js';
+import type { Parts } from '../parts.js';
+import {
+  CollectionField,
+  DEFAULT_COLLECTION,
+  DocumentJson,
+  documentJson,
+  FilterField,
+  IncludeField,
+} from './documents.js';
+
+const Weights = Type.Object(
+  { dense: Type.Optional(Type.Number({ minimum: 0 })), sparse: Type.Optional(Type.Number({ minimum: 0 })) },
+  { additionalProperties: false },
+);
+
+const SearchBody = Type.Object(
+  {
+    collection: CollectionField,
+    query: Type.Optional(Type.String()),
+    vector: Type.Optional(Type.Array(Type.Number())),
+    queries: Type.Optional(
+      Type.Array(Type.String(), { description: 'several queries at once, a list of results each' }),
+    ),
+    k: Type.Optional(Type.Integer({ description: 'results; default 10' })),
+    mode: Type.Optional(Type.Enum([...MODES])),
+    filter: FilterField,
+    efSearch: Type.Optional(Type.Integer()),
+    exact: Type.Optional(Type.Boolean()),
+    minScore: Type.Optional(Type.Number()),
+    include: IncludeField,
+    fusion: Type.Optional(
+      Type.Object(
+        { method: Type.Enum(['rrf', 'weighted']), weights: Type.Optional(Weights) },
+        { additionalProperties: false },
+      ),
+    ),
+    prompt_name: Type.Optional(Type.String()),
+  },
+  { additionalProperties: false },
+);
+type Body = Static<typeof SearchBody>;
+
+const Result = Type.Object({
+  ...DocumentJson.properties,
+  score: Type.Number(),
+  denseScore: Type.Optional(Type.Number()),
+  sparseScore: Type.Optional(Type.Number()),
+});
+const Timings = Type.Object({}, { additionalProperties: true });
+const Answer = Type.Object({
+  results: Type.Array(Type.Union([Result, Type.Array(Result)])),
+  modelVersion: Type.String(),
+  timingsMs: Timings,
+});
+
+export function searchRoutes(app: App, parts: Parts): void {
+  app.post<{ Body: Body }>(
+    '/search',
+    { schema: { tags: ['documents'], summary: 'Search a collection', body: SearchBody, response: { 200: Answer } } },
+    async (request) => {
+      const { body } = request;
+      const { live } = parts.models;
+      const collection = parts.collections.get(body.collection ?? DEFAULT_COLLECTION);
+      collection.refuseOtherModel(modelIdentity(live.manifest));
+      const asked = queriesOf(body);
+      if (asked.texts.length > 0 || body.queries) checkInputBounds(asked.texts, asked.field, parts);
+      const started = performance.now();
+      const vectors = await queryVectors(live, asked, { body, signal: request.signal });
+      const embed = performance.now() - started;
+      const answers = await Promise.all(
+        vectors.map((vector, index) => collection.search(searchRequest(body, asked, { vector, index }, collection))),
+      );
+      const results = answers.map((answer) => answer.results.map(resultJson));
+      const modelVersion = modelId(live.manifest);
+      if (body.queries)
+        return { results, modelVersion, timingsMs: { embed, queries: answers.map((one) => one.timingsMs) } };
+      return { results: results[0]!, modelVersion, timingsMs: { embed, ...answers[0]!.timingsMs } };
+    },
+  );
+}
+
+interface Asked {
+  /** Empty where there is only a vector. */
+  readonly texts: readonly string[];
+  readonly field: string;
+}
+
+function queriesOf({ query, queries, vector }: Body): Asked {
+  if (queries) {
+    if (query === undefined && vector === undefined) return { texts: queries, field: 'queries' };
+    throw refuse('queries', 'stands alone: leave out query and vector');
+  }
+  if (query !== undefined) return { texts: [query], field: 'query' };
+  if (vector) return { texts: [], field: 'query' };
+  throw refuse('query', 'a query, a vector or queries are expected');
+}
+
+/** One a query; undefined where the mode needs none. */
+async function queryVectors(
+  embedder: Embedder,
+  { texts, field }: Asked,
+  { body, signal }: { body: Body; signal: AbortSignal },
+): Promise<(Float32Array | undefined)[]> {
+  if (body.vector) return [Float32Array.from(body.vector)];
+  if (body.mode === 'sparse') return texts.map(() => undefined);
+  const prompt = promptFor('query', body.prompt_name, embedder.manifest);
+  const lane = texts.length === 1 ? 'query' : 'bulk';
+  const { vectors, dimensions } = await embedder.embed(texts, { lane, prompt, field, normalize: true, signal });
+  return texts.map((_, index) => vectors.subarray(index * dimensions, (index + 1) * dimensions));
+}
+
+/** Hybrid unless there is nothing to be hybrid with. */
+function modeOf(body: Body, asked: Asked, collection: Collection): Mode {
+  return body.mode ?? (asked.texts.length > 0 && collection.settings.fullText ? 'hybrid' : 'dense');
+}
+
+function searchRequest(
+  body: Body,
+  asked: Asked,
+  { vector, index }: { vector: Float32Array | undefined; index: number },
+  collection: Collection,
+): SearchRequest {
+  const { k = 10, filter, efSearch, exact, minScore, include = ['text', 'metadata'], fusion } = body;
+  const text = asked.texts[index];
+  const given = { vector, text, filter, efSearch, exact, minScore, fusion };
+  const present = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return { ...present, k, include, mode: modeOf(body, asked, collection) };
+}
+
+const resultJson = ({ score, denseScore, sparseScore, ...document }: SearchResult) => ({
+  ...documentJson(document),
+  score,
+  ...(denseScore === undefined ? {} : { denseScore }),
+  ...(sparseScore === undefined ? {} : { sparseScore }),
+});
+
+const refuse = (field: string, message: string): AnchorageError =>
+  new AnchorageError('VALIDATION', `${field}: ${message}`, { field });

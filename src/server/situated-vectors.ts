@@ -1,0 +1,65 @@
+/**
+ * Situated passages (late chunking, arXiv 2409.04701; SitEmb, arXiv 2508.01959): each passage is pooled from hidden states
+ * that have seen the text around it. With H_j the hidden states of a window and w_j its anchor weights,
+ *
+ *   e(passage) = normalize( sum over tokens j of the passage of w_j H_j )
+ *
+ * which is anchor-token-aware pooling with the weights renormalized inside the passage. A text that is longer than the
+ * model takes goes in windows of whole passages.
+ */
+import type { Passage } from '../index/chunking.js';
+import type { Embedder } from '../model/embedder.js';
+import type { Anchor, EmbedOptions } from '../model/embedding-types.js';
+
+const SPECIAL_TOKENS_MAX = 4;
+
+/** @returns a vector of length 1 a passage. */
+export async function situatedVectors(
+  embedder: Embedder,
+  text: string,
+  passages: readonly Passage[],
+  options: EmbedOptions,
+): Promise<Float32Array[]> {
+  const windows = windowsOf(passages, embedder.manifest.maxTokens - SPECIAL_TOKENS_MAX);
+  const texts = windows.map((window) => text.slice(window[0]!.start, window.at(-1)!.stop));
+  if (texts.length === 0) return [];
+  const [{ tokenVectors, dimensions }, { anchors }] = await Promise.all([
+    embedder.embedTokens(texts, { ...options, normalize: false }),
+    embedder.anchors(texts, options),
+  ]);
+  return windows.flatMap((window, index) =>
+    window.map(({ start, stop }) => {
+      const from = window[0]!.start;
+      return pooledSpan(tokenVectors[index]!, anchors[index]!, dimensions, { start: start - from, stop: stop - from });
+    }),
+  );
+}
+
+/** Runs of consecutive passages that fit the model together. */
+function windowsOf(passages: readonly Passage[], maxTokens: number): Passage[][] {
+  const windows: Passage[][] = [];
+  for (const passage of passages) {
+    const window = windows.at(-1);
+    const fits = window && passage.firstToken + passage.tokens - window[0]!.firstToken <= maxTokens;
+    if (fits) window.push(passage);
+    else windows.push([passage]);
+  }
+  return windows;
+}
+
+/** @param hidden [tokens, dimensions]; special tokens have no place in the text and belong to no passage. */
+function pooledSpan(
+  hidden: Float32Array,
+  anchors: readonly Anchor[],
+  dimensions: number,
+  span: { start: number; stop: number },
+): Float32Array {
+  const sum = new Float32Array(dimensions);
+  for (const [token, { start, weight }] of anchors.entries()) {
+    if (start === null || start < span.start || start >= span.stop) continue;
+    for (let d = 0; d < dimensions; d++) sum[d]! += weight * hidden[token * dimensions + d]!;
+  }
+  let squares = 0;
+  for (const value of sum) squares += value * value;
+  return sum.map((value) => value / Math.sqrt(squares));
+}
