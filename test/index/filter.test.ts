@@ -17,7 +17,10 @@ function matches(filter: unknown): number[] {
     db.prepare('INSERT INTO documents (metadata) VALUES (jsonb(?))').run(JSON.stringify(metadata));
   }
   const { where, parameters } = filterToSql(filter);
-  const labels = db.prepare(`SELECT label FROM documents d WHERE ${where}`).pluck().all(...parameters) as number[];
+  const labels = db
+    .prepare(`SELECT label FROM documents d WHERE ${where}`)
+    .pluck()
+    .all(...parameters) as number[];
   db.close();
   return labels.map((label) => label - 1);
 }
@@ -74,7 +77,7 @@ describe('what a filter may not be', () => {
     ['an object as operand', { n: { $eq: {} } }, /a string, a finite number/],
     ['a long string', { n: 'x'.repeat(10_000) }, /at most 8192 bytes/],
     ['$exists of a number', { n: { $exists: 1 } }, /true or false/],
-    ['a field that would leave its quotes', { [`a') OR 1=1 --`]: 1 }, /without quotes/],
+    ['a field that would leave its quotes', { "a') OR 1=1 --": 1 }, /without quotes/],
     ['a field with a double quote', { 'a"b': 1 }, /without quotes/],
     ['an empty field', { '': 1 }, /names joined by dots/],
   ])('%s', (_, filter, message) => {
