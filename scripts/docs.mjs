@@ -1,9 +1,9 @@
 /**
- * `node scripts/docs.mjs`: writes the tables of docs/ that list code (settings, errors, metrics) from the built code itself,
- * between `<!-- table:NAME -->` and `<!-- /table -->`. With --check it writes nothing and fails where a page has drifted;
+ * `node scripts/docs.mjs`: writes the tables of docs/ that list code (settings, errors, metrics, from the build) and
+ * decisions, between `<!-- table:NAME -->` and `<!-- /table -->`. With --check it writes nothing and fails where a page has drifted;
  * test/docs runs it so. It reads dist/ and does not build it: run "npm run build" before.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './prepare.mjs';
 
@@ -11,8 +11,9 @@ const { SETTINGS, kebab, upperSnake } = await import('../dist/config.js');
 const { ERRORS } = await import('../dist/errors.js');
 const { createMetrics } = await import('../dist/metrics.js');
 
-const TABLES = { settings: settingsTable, errors: errorsTable, metrics: metricsTable };
-const PAGES = ['configuration', 'errors', 'metrics'].map((name) => join(root, 'docs', `${name}.md`));
+const docs = join(root, 'docs');
+const TABLES = { settings: settingsTable, errors: errorsTable, metrics: metricsTable, decisions: decisionsTable };
+const PAGES = ['configuration.md', 'errors.md', 'metrics.md', 'decisions/README.md'].map((name) => join(docs, name));
 
 function settingsTable() {
   const rows = Object.entries(SETTINGS).map(([name, setting]) => [
@@ -63,6 +64,15 @@ async function metricsTable() {
     help,
   ]);
   return table(['metric', 'type', 'labels', 'help'], rows);
+}
+
+function decisionsTable() {
+  const pages = readdirSync(join(docs, 'decisions')).filter((name) => name.endsWith('.md') && name !== 'README.md');
+  const rows = pages.sort().map((name) => {
+    const text = readFileSync(join(docs, 'decisions', name), 'utf8');
+    return [/^Date: (.*)$/m.exec(text)?.[1] ?? '', `[${/^# (.*)$/m.exec(text)?.[1] ?? name}](${name})`];
+  });
+  return table(['date', 'decision'], rows);
 }
 
 /** A label with the values that the first scrape already shows: those known ahead. */
