@@ -16,10 +16,14 @@ export interface HubBehaviour {
   readonly token?: string;
   /** Cuts the connection of an answer about `path` after so many bytes, `times` times. */
   readonly cut?: { readonly path: string; readonly afterBytes: number; times: number };
+  /** Sends no more of an answer about `path` after so many bytes, `times` times, and keeps the connection. */
+  readonly stall?: { readonly path: string; readonly afterBytes: number; times: number };
   /** Lists another hash than that of the content. */
   readonly wrongHash?: string;
   /** Called when a cut answer has been cut. */
   readonly onCut?: () => void;
+  /** Called when an answer stalls. */
+  readonly onStall?: () => void;
 }
 
 export interface HubServer {
@@ -97,16 +101,17 @@ function sendFile({ request, response, behaviour, contentRequests, path }: Excha
     'content-length': part.length,
     ...(range && { 'content-range': `bytes ${first}-${last}/${bytes.length}` }),
   });
-  const { cut } = behaviour;
-  if (probing || cut?.path !== path || cut.times === 0) {
+  const { cut, stall } = behaviour;
+  if (!probing && cut?.path === path && cut.times-- > 0) {
+    response.write(part.subarray(0, cut.afterBytes), () => {
+      response.destroy();
+      behaviour.onCut?.();
+    });
+  } else if (!probing && stall?.path === path && stall.times-- > 0) {
+    response.write(part.subarray(0, stall.afterBytes), behaviour.onStall);
+  } else {
     response.end(part);
-    return;
   }
-  cut.times--;
-  response.write(part.subarray(0, cut.afterBytes), () => {
-    response.destroy();
-    behaviour.onCut?.();
-  });
 }
 
 function reply(response: ServerResponse, body: unknown): void {
