@@ -9,13 +9,22 @@ import {
   type ModelIdentity,
 } from './collection-settings.js';
 import { type DirectoryLock, listCollections, lockDataDirectory } from './data-directory.js';
+import { graphsAreAvailable } from './hnsw.js';
 import { IndexThreads } from './index-threads.js';
 import { COLLECTIONS_MAX } from './limits.js';
-import type { IndexOptions, VectorState } from './searcher-operations.js';
+import type { IndexOptions, Notice, VectorState } from './searcher-operations.js';
+
+/** Where lines about the index go: pino's logger, or anything with its two methods. */
+export interface IndexLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
 
 export interface CollectionsOptions {
   readonly dataDir: string;
   readonly metrics: Metrics;
+  /** Absent: nowhere. */
+  readonly logger?: IndexLog;
   /** Vectors from which on a collection has a graph; below, every search is exact. */
   readonly graphFrom?: number;
   /** Share of a graph's nodes that may be tombstones before it is built anew. */
@@ -25,6 +34,8 @@ export interface CollectionsOptions {
 /** An exact pass over this many vectors of 384 dimensions takes about as long as everything else in a search. */
 const GRAPH_FROM = 5_000;
 const TOMBSTONE_SHARE_MAX = 0.2;
+const NO_GRAPHS =
+  'usearch cannot be loaded here: every search is EXACT, and slow in large collections; npm install usearch, with a C++ compiler where no prebuilt binary fits';
 
 export class Collections {
   private readonly options: CollectionsOptions;
@@ -40,7 +51,8 @@ export class Collections {
       tombstoneShareMax: options.tombstoneShareMax ?? TOMBSTONE_SHARE_MAX,
     };
     const onState = (name: string, state: VectorState): void => this.measure(name, state);
-    this.threads = new IndexThreads({ dataDir: options.dataDir, indexOptions, onState });
+    const onNotice = ({ level, collection, message }: Notice): void => options.logger?.[level]({ collection }, message);
+    this.threads = new IndexThreads({ dataDir: options.dataDir, indexOptions, onState, onNotice });
   }
 
   /**
@@ -50,6 +62,7 @@ export class Collections {
    */
   static async open(options: CollectionsOptions): Promise<Collections> {
     const lock = lockDataDirectory(options.dataDir);
+    if (!graphsAreAvailable()) options.logger?.warn({}, NO_GRAPHS);
     const collections = new Collections(options, lock);
     for (const name of listCollections(options.dataDir)) await collections.openOne(name);
     return collections;

@@ -58,14 +58,31 @@ export class DenseSearch {
     this.efSearch = options.efSearch;
   }
 
-  /** Synchronous: what it sees is one commit. */
-  search(request: DenseRequest): DenseAnswer {
+  /** Sees one commit, but for an exact pass over vectors on disk, which lets other searches in between. */
+  async search(request: DenseRequest): Promise<DenseAnswer> {
+    if (!request.exact || request.filter || this.index.codesAreVectors) return this.answer(request);
+    this.catchUp();
+    const exact = await this.index.exactNearest(request.vector, request.k);
+    return this.answer(request, { ranked: exact, path: 'exact' });
+  }
+
+  catchUp(): void {
+    this.reader.atOneCommit(() => this.index.catchUp());
+  }
+
+  /** What a walk of this breadth finds. */
+  walk({ vector, k }: { vector: Float32Array; k: number }, efSearch: number): Ranked[] {
+    const code = this.index.table.encodeQuery(vector);
+    return this.index.score(vector, this.index.candidates(code, vector, Math.max(efSearch, k))).slice(0, k);
+  }
+
+  private answer(request: DenseRequest, known?: Found): DenseAnswer {
     return this.reader.atOneCommit(() => {
       const started = performance.now();
       this.index.catchUp();
       const plan = request.filter && this.plan(request, request.filter);
       const planned = performance.now();
-      const found = this.find(request, plan);
+      const found = known ?? this.find(request, plan);
       const least = request.minScore ?? Number.NEGATIVE_INFINITY;
       const ranked = found.ranked.filter(({ score }) => score >= least);
       const documents = request.include
@@ -145,11 +162,11 @@ export class DenseSearch {
     );
   }
 
+  /** By codes, all of them; see `search` for exact search where codes are not vectors. */
   private overAll(request: DenseRequest): Ranked[] {
     const { table, codesAreVectors } = this.index;
-    if (!codesAreVectors && request.exact) return this.best(request, table.allLabels());
     const code = table.encodeQuery(request.vector);
-    const wanted = codesAreVectors ? request.k + 8 : request.k * this.oversample * 4;
+    const wanted = codesAreVectors ? request.k : request.k * this.oversample * 4;
     return this.best(request, this.index.exactCandidates(code, wanted));
   }
 }

@@ -3,7 +3,7 @@
  * texts. The main thread only passes messages, so inference and HTTP never wait for SQLite or a graph.
  */
 import type { ReaderOperations } from './reader-operations.js';
-import type { IndexOptions, SearcherEvent, SearcherOperations, VectorState } from './searcher-operations.js';
+import type { IndexOptions, Notice, SearcherEvent, SearcherOperations, VectorState } from './searcher-operations.js';
 import { IndexThread } from './thread-protocol.js';
 import type { WriterOperations } from './writer-operations.js';
 
@@ -11,6 +11,7 @@ export interface IndexThreadsOptions {
   readonly dataDir: string;
   readonly indexOptions: IndexOptions;
   readonly onState: (name: string, state: VectorState) => void;
+  readonly onNotice: (notice: Notice) => void;
 }
 
 export class IndexThreads {
@@ -23,13 +24,14 @@ export class IndexThreads {
   private waitingForRoom: (() => void)[] = [];
   private readonly onState: IndexThreadsOptions['onState'];
 
-  constructor({ dataDir, indexOptions, onState }: IndexThreadsOptions) {
+  constructor({ dataDir, indexOptions, onState, onNotice }: IndexThreadsOptions) {
     this.onState = onState;
     this.writer = new IndexThread('index/writer-worker.js', { dataDir });
     this.reader = new IndexThread('index/reader-worker.js', { dataDir });
-    this.searcher = new IndexThread('index/searcher-worker.js', { dataDir, indexOptions }, (event: SearcherEvent) =>
-      this.hear(event),
-    );
+    this.searcher = new IndexThread('index/searcher-worker.js', { dataDir, indexOptions }, (event: SearcherEvent) => {
+      if (event.kind === 'state') this.hear(event.name, event.state);
+      else onNotice(event.notice);
+    });
   }
 
   /** Last known state of a collection's vectors. */
@@ -43,7 +45,7 @@ export class IndexThreads {
     this.catchingUp.add(name);
     this.searcher
       .call('catchUp', { name })
-      .then((state) => this.hear({ name, state }))
+      .then((state) => this.hear(name, state))
       .catch(() => {}) // The collection is being closed; searches will say so.
       .finally(() => this.catchingUp.delete(name));
   }
@@ -69,7 +71,7 @@ export class IndexThreads {
     await Promise.all([this.writer.terminate(), this.searcher.terminate(), this.reader.terminate()]);
   }
 
-  private hear({ name, state }: SearcherEvent): void {
+  private hear(name: string, state: VectorState): void {
     this.states.set(name, state);
     this.onState(name, state);
     this.letWritersLookAgain();

@@ -6,14 +6,22 @@ import { collectionFile, collectionFolder } from './data-directory.js';
 import { openForReading } from './database.js';
 import { type DenseAnswer, type DenseRequest, DenseSearch } from './dense-search.js';
 import { DocumentReader } from './document-reader.js';
-import type { IndexOptions, VectorState } from './searcher-operations.js';
-import { VectorIndex } from './vector-index.js';
+import { RecallWatch } from './recall-watch.js';
+import type { IndexOptions, Notice, VectorState } from './searcher-operations.js';
+import { VectorIndex, type VectorIndexOptions } from './vector-index.js';
 
 export const EF_SEARCH_DEFAULT = 64;
 
 /** Changes since the last snapshot that make a new one worth its write: replaying them at a start takes seconds. */
 const CHANGES_PER_SNAPSHOT = 5_000;
 const CHANGED_SHARE = 0.2;
+const SEARCHES_PER_SAMPLE = 8;
+const IDLE_AFTER_MS = 100;
+
+export interface LiveVectorsOptions extends IndexOptions {
+  readonly dataDir: string;
+  readonly notify: (notice: Notice) => void;
+}
 
 export class LiveVectors {
   private readonly reader: DocumentReader;
@@ -22,29 +30,59 @@ export class LiveVectors {
   private snapshotSequence: number | undefined;
   private snapshotWrittenAtMs: number | undefined;
   private writing: Promise<void> | undefined;
+  private readonly watch: RecallWatch;
+  private readonly log: VectorIndexOptions['log'];
+  private idleWork = Promise.resolve();
+  private searches = 0;
+  private searchedAtMs = 0;
 
-  private constructor(reader: DocumentReader, index: VectorIndex, dense: DenseSearch) {
+  private constructor(reader: DocumentReader, index: VectorIndex, log: VectorIndexOptions['log']) {
+    const { oversample, targetRecall } = reader.state.settings;
     this.reader = reader;
     this.index = index;
-    this.dense = dense;
+    this.log = log;
+    this.watch = new RecallWatch(targetRecall);
+    this.dense = new DenseSearch(index, reader, { oversample, efSearch: EF_SEARCH_DEFAULT });
     this.snapshotSequence = index.loadedSnapshot?.sequence;
     this.snapshotWrittenAtMs = index.loadedSnapshot?.writtenAtMs;
   }
 
-  static async open(dataDir: string, name: string, options: IndexOptions): Promise<LiveVectors> {
+  static async open(name: string, options: LiveVectorsOptions): Promise<LiveVectors> {
+    const { dataDir, notify, ...indexOptions } = options;
     const reader = new DocumentReader(openForReading(collectionFile(dataDir, name)));
-    const log = (message: string): void => void process.stderr.write(`anchorage: collection ${name}: ${message}\n`);
-    const index = await VectorIndex.open({ folder: collectionFolder(dataDir, name), reader, log, ...options });
-    const { oversample } = reader.state.settings;
-    return new LiveVectors(reader, index, new DenseSearch(index, reader, { oversample, efSearch: EF_SEARCH_DEFAULT }));
+    const log = (level: Notice['level'], message: string): void => notify({ level, collection: name, message });
+    const index = await VectorIndex.open({ folder: collectionFolder(dataDir, name), reader, log, ...indexOptions });
+    return new LiveVectors(reader, index, log);
   }
 
-  search(request: DenseRequest): DenseAnswer {
-    return this.dense.search(request);
+  async search(request: DenseRequest): Promise<DenseAnswer> {
+    this.searchedAtMs = performance.now();
+    const answer = await this.dense.search(request);
+    const isSample = answer.path === 'hnsw' && !request.filter && request.minScore === undefined;
+    if (isSample && this.searches++ % SEARCHES_PER_SAMPLE === 0) {
+      this.watch.offer({ vector: request.vector, k: request.k, found: answer.ranked });
+    }
+    return answer;
   }
 
   catchUp(): void {
-    this.reader.atOneCommit(() => this.index.catchUp());
+    this.dense.catchUp();
+  }
+
+  /** Answers one sampled query exactly, if nobody has searched for a while. */
+  useIdleTime(): Promise<void> {
+    this.idleWork = this.measureRecall();
+    return this.idleWork;
+  }
+
+  private async measureRecall(): Promise<void> {
+    if (performance.now() - this.searchedAtMs < IDLE_AFTER_MS || this.index.hasWork || !this.index.graph) return;
+    const sample = this.watch.takeSample();
+    if (!sample) return;
+    this.catchUp();
+    const exact = await this.index.exactNearest(sample.vector, sample.k);
+    this.watch.learn(sample, exact, (efSearch) => this.dense.walk(sample, efSearch));
+    this.dense.efSearch = this.watch.tunedEfSearch ?? this.dense.efSearch;
   }
 
   compact(): void {
@@ -68,6 +106,7 @@ export class LiveVectors {
   }
 
   async close(): Promise<void> {
+    await this.idleWork;
     await this.writing;
     this.catchUp();
     if (this.index.graph && this.index.appliedSequence !== this.snapshotSequence) await this.snapshot();
@@ -85,7 +124,7 @@ export class LiveVectors {
       tombstones: index.graph?.tombstones ?? 0,
       rebuildProgress: index.rebuildProgress,
       efSearch: this.dense.efSearch,
-      recallEstimate: undefined,
+      recallEstimate: this.watch.estimate,
       snapshotSequence: this.snapshotSequence,
       snapshotWrittenAtMs: this.snapshotWrittenAtMs,
     };
@@ -98,9 +137,16 @@ export class LiveVectors {
   }
 
   private async writeSnapshot(): Promise<void> {
-    const sequence = await this.index.snapshot();
-    if (sequence === undefined) return;
-    this.snapshotSequence = sequence;
-    this.snapshotWrittenAtMs = Date.now();
+    try {
+      const sequence = await this.index.snapshot();
+      if (sequence === undefined) return;
+      this.snapshotSequence = sequence;
+      this.snapshotWrittenAtMs = Date.now();
+    } catch (error) {
+      this.log(
+        'warn',
+        `graph snapshot not written (${(error as Error).message}); the next start may build the graph anew`,
+      );
+    }
   }
 }

@@ -34,7 +34,13 @@ export type SearcherOperations = {
   closeAll: (argument: Record<string, never>) => void;
 };
 
-export interface SearcherEvent {
-  readonly name: string;
-  readonly state: VectorState;
+/** What is worth a line in the log. */
+export interface Notice {
+  readonly level: 'info' | 'warn';
+  readonly collection: string;
+  readonly message: string;
 }
+
+export type SearcherEvent =
+  | { readonly kind: 'state'; readonly name: string; readonly state: VectorState }
+  | { readonly kind: 'notice'; readonly notice: Notice };

@@ -5,12 +5,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
 import { LiveVectors } from './live-vectors.js';
-import type { IndexOptions, SearcherEvent, SearcherOperations } from './searcher-operations.js';
+import type { IndexOptions, Notice, SearcherEvent, SearcherOperations } from './searcher-operations.js';
 import { serveCalls } from './thread-protocol.js';
 
 const { dataDir, indexOptions } = workerData as { dataDir: string; indexOptions: IndexOptions };
 const SLICE_MS = 4;
 const REPORT_EVERY_MS = 200;
+const IDLE_LOOK_EVERY_MS = 50;
 
 const collections = new Map<string, Promise<LiveVectors>>();
 const opened = new Map<string, LiveVectors>();
@@ -18,7 +19,8 @@ let working = false;
 let reportedAtMs = 0;
 
 function open(name: string): void {
-  const opening = LiveVectors.open(dataDir, name, indexOptions);
+  const notify = (notice: Notice): void => post({ kind: 'notice', notice });
+  const opening = LiveVectors.open(name, { dataDir, notify, ...indexOptions });
   collections.set(name, opening);
   opening.then(
     (live) => {
@@ -53,8 +55,12 @@ function work(): void {
   if (more) setImmediate(work);
 }
 
+function post(event: SearcherEvent): void {
+  parentPort!.postMessage({ event });
+}
+
 function report(name: string, live: LiveVectors): void {
-  parentPort!.postMessage({ event: { name, state: live.state() } satisfies SearcherEvent });
+  post({ kind: 'state', name, state: live.state() });
 }
 
 async function close(name: string): Promise<void> {
@@ -64,11 +70,21 @@ async function close(name: string): Promise<void> {
   await live?.close();
 }
 
+async function useIdleTime(): Promise<void> {
+  for (const [name, live] of opened) {
+    const before = live.state().recallEstimate;
+    await live.useIdleTime();
+    if (opened.has(name) && live.state().recallEstimate !== before) report(name, live);
+  }
+  setTimeout(useIdleTime, IDLE_LOOK_EVERY_MS);
+}
+setTimeout(useIdleTime, IDLE_LOOK_EVERY_MS);
+
 serveCalls<SearcherOperations>(parentPort!, {
   open: ({ name }) => open(name),
   search: async ({ name, request }) => {
     const live = opened.get(name) ?? (await collection(name));
-    const answer = live.search(request);
+    const answer = await live.search(request);
     startWork();
     return answer;
   },

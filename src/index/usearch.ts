@@ -1,7 +1,7 @@
 /**
  * Loads usearch, the one native library for vectors: its HNSW graphs and its exact scan. It is optional (prebuilt for
  * Linux and macOS; elsewhere it needs a compiler at installation): without it every search is exact, in JavaScript, and
- * that is said once, loudly.
+ * collections.ts says so in the log.
  */
 import { createRequire } from 'node:module';
 import type * as Usearch from 'usearch';
@@ -13,12 +13,8 @@ export function usearch(): typeof Usearch | null {
   if (loaded !== undefined) return loaded;
   try {
     loaded = createRequire(import.meta.url)('usearch') as typeof Usearch;
-  } catch (error) {
+  } catch {
     loaded = null;
-    process.stderr.write(
-      `anchorage: usearch cannot be loaded here, so every search is EXACT and slow on large collections. ` +
-        `npm install usearch, with a C++ compiler where no prebuilt binary fits. (${(error as Error).message.split('\n')[0]})\n`,
-    );
   }
   return loaded;
 }

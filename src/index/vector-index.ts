@@ -29,13 +29,15 @@ export interface VectorIndexOptions {
   readonly graphFrom: number;
   /** Share of tombstones among the nodes above which the graph is built anew. */
   readonly tombstoneShareMax: number;
-  readonly log: (message: string) => void;
+  readonly log: (level: 'info' | 'warn', message: string) => void;
 }
 
 /** Rows read between two looks at the event loop while the table is filled. */
 const LOAD_ROWS = 1000;
 const TOMBSTONES_MIN = 1000;
 const SCATTERED_COST = 4;
+/** usearch sums in another order than we do: the k-th may change places with its next. */
+const EXACT_SPARE = 8;
 
 export class VectorIndex {
   readonly table: CodeTable;
@@ -126,7 +128,7 @@ export class VectorIndex {
     this.next = undefined;
     // A graph built anew has no snapshot, or one that no longer resembles it.
     this.changes = Number.POSITIVE_INFINITY;
-    this.options.log(`graph built: ${this.current.graph.size} vectors`);
+    this.options.log('info', `graph built: ${this.current.graph.size} vectors`);
   }
 
   /** Labels near the vector, as codes see it: from the graph and its backlog, or from the whole table. */
@@ -139,7 +141,7 @@ export class VectorIndex {
   }
 
   exactCandidates(query: Code, count: number): number[] {
-    return this.table.nearest(query, count).map(({ label }) => label);
+    return this.table.nearest(query, count + EXACT_SPARE).map(({ label }) => label);
   }
 
   /** Cosines with full vectors, best first; ties by label. Labels that are gone are left out. */
@@ -158,6 +160,29 @@ export class VectorIndex {
   get codesAreVectors(): boolean {
     const { settings, model } = this.state;
     return settings.quantization === 'float32' && settings.dimensions === model.dimensions;
+  }
+
+  /**
+   * The true k nearest. Where memory holds only codes, every full vector is read from disk, in slices between which other
+   * searches have their turn; vectors that come or go meanwhile may be missed.
+   */
+  async exactNearest(vector: Float32Array, k: number): Promise<Ranked[]> {
+    if (this.codesAreVectors) return this.score(vector, this.exactCandidates(vector, k)).slice(0, k);
+    let best: Ranked[] = [];
+    let after = 0;
+    for (let rows = LOAD_ROWS; rows === LOAD_ROWS; await yieldToEventLoop()) {
+      rows = 0;
+      this.options.reader.forEachVector(
+        (label, stored) => {
+          rows++;
+          after = label;
+          best.push({ label, score: dot(stored, 0, vector, vector.length) });
+        },
+        { after, limit: LOAD_ROWS },
+      );
+      best = best.sort((a, b) => b.score - a.score || a.label - b.label).slice(0, k);
+    }
+    return best.filter(({ label }) => this.table.has(label));
   }
 
   /** Starts a graph without tombstones beside the present one. */
@@ -199,7 +224,8 @@ export class VectorIndex {
     if ('reason' in loaded) {
       if (this.table.size < this.options.graphFrom) return;
       log(
-        `graph snapshot of ${folder} not used: ${loaded.reason}; building from ${this.table.size} rows, searches are exact meanwhile`,
+        'warn',
+        `graph snapshot not used: ${loaded.reason}; building from ${this.table.size} rows, searches are exact meanwhile`,
       );
       this.next = new GrowingGraph(new HnswGraph(this.shape), this.table.allLabels());
       return;
