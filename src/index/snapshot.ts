@@ -3,9 +3,12 @@
  *
  *   graph.snapshot
  *   +--------------------------+----------------+-----------------+----------------+----------+
- *   | usearch's own format     | trailer (JSON) | SHA-256 of both | trailer length | ANCHGRF1 |
+ *   | usearch's own format     | trailer (JSON) | SHA-256         | trailer length | ANCHGRF1 |
  *   | (loaded from offset 0)   |                | 32 bytes        | u32 LE         | 8 bytes  |
  *   +--------------------------+----------------+-----------------+----------------+----------+
+ *
+ * The hash is over the first two and the trailer's length: without the length, a flipped bit in it would only move the
+ * border between the two, and the hash would still be right.
  *
  * Writing one:
  *   1. usearch writes graph.snapshot.tmp; the stamp is taken in the same breath, so both speak of one moment.
@@ -63,9 +66,7 @@ export async function writeSnapshot(folder: string, graph: HnswGraph, stamp: Sta
     const trailer = Buffer.from(JSON.stringify(stamp));
     const { size } = await file.stat();
     const hash = await hashOf(file, size, trailer);
-    const length = Buffer.alloc(4);
-    length.writeUInt32LE(trailer.length);
-    await file.write(Buffer.concat([trailer, hash, length, Buffer.from(MAGIC)]), 0, undefined, size);
+    await file.write(Buffer.concat([trailer, hash, lengthField(trailer), Buffer.from(MAGIC)]), 0, undefined, size);
     await file.sync();
   } finally {
     await file.close();
@@ -134,7 +135,13 @@ async function hashOf(file: FileHandle, graphBytes: number, trailer: Buffer): Pr
     hash.update(buffer.subarray(0, bytesRead));
     at += bytesRead;
   }
-  return hash.update(trailer).digest();
+  return hash.update(trailer).update(lengthField(trailer)).digest();
+}
+
+function lengthField(trailer: Buffer): Buffer {
+  const field = Buffer.alloc(4);
+  field.writeUInt32LE(trailer.length);
+  return field;
 }
 
 async function readAt(file: FileHandle, at: number, bytes: number): Promise<Buffer> {
