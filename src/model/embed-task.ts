@@ -24,6 +24,8 @@ export interface TaskSource {
   readonly text?: string;
   readonly ids?: Int32Array;
   readonly truncated?: boolean;
+  /** Told once, when the task is over: with its values where it succeeded. Before the listeners hear of it. */
+  onSettled(task: EmbedTask, values?: Float32Array): void;
 }
 
 export class EmbedTask implements Queued {
@@ -43,8 +45,10 @@ export class EmbedTask implements Queued {
   queueMs = 0;
   inferenceMs = 0;
   readonly #listeners = new Set<TaskListener>();
+  readonly #onSettled: TaskSource['onSettled'];
 
-  constructor({ work, lane, policy, text, ids, truncated }: TaskSource) {
+  constructor({ work, lane, policy, text, ids, truncated, onSettled }: TaskSource) {
+    this.#onSettled = onSettled;
     this.work = work;
     this.lane = lane;
     this.policy = policy;
@@ -70,12 +74,19 @@ export class EmbedTask implements Queued {
     this.#listeners.delete(listener);
   }
 
+  /** Ends a task that nobody waits for. */
+  drop(): void {
+    this.#onSettled(this);
+  }
+
   succeed(values: Float32Array): void {
+    this.#onSettled(this, values);
     for (const listener of this.#listeners) listener.done(this, values);
     this.#listeners.clear();
   }
 
   fail(failure: Failure): void {
+    this.#onSettled(this);
     for (const listener of this.#listeners) listener.failed(failure);
     this.#listeners.clear();
   }

@@ -59,8 +59,11 @@ export class EncoderSession {
     }
     const names = wanted.map((output) => this.#manifest.outputs[output]!);
     const results = await this.#session.run(feeds, names);
-    const outputs = Object.fromEntries(wanted.map((output, i) => [output, results[names[i]!]!.data as Float32Array]));
-    return { texts, tokens, hidden: this.#manifest.dimensions, lengths, paddingSide, ...outputs };
+    const tensors = wanted.map((output, i) => [output, results[names[i]!]!] as const);
+    const outputs = Object.fromEntries(tensors.map(([output, { data }]) => [output, data as Float32Array]));
+    const wide = tensors.find(([output]) => output === 'hiddenStates' || output === 'sentenceEmbedding');
+    const hidden = wide?.[1].dims.at(-1) ?? this.#manifest.dimensions;
+    return { texts, tokens, hidden, lengths, paddingSide, ...outputs };
   }
 
   #fill(ids: Int32Array, lengths: Int32Array, tokens: number): void {

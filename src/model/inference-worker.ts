@@ -10,10 +10,9 @@ import type { InferenceInfo, InferenceReply, InferenceRequest, InferenceWorkerDa
 import { serve } from './worker-serve.js';
 
 await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo>(async (data) => {
-  const startedAt = performance.now();
   const session = await EncoderSession.load(data);
   return {
-    info: { loadMs: performance.now() - startedAt },
+    info: { hidden: await firstPass(session, data.manifest) },
     answer: async ({ work, ids, lengths }) => {
       const runAt = performance.now();
       const outputs = await session.run(ids, lengths, outputsFor(work, data.manifest));
@@ -25,6 +24,13 @@ await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo
     },
   };
 });
+
+/** The first forward pass allocates what later ones reuse, and shows that the graph runs at all. */
+async function firstPass(session: EncoderSession, { outputs, padTokenId }: Manifest): Promise<number | undefined> {
+  const wanted = outputs.hiddenStates ? 'hiddenStates' : 'sentenceEmbedding';
+  const { hidden } = await session.run(Int32Array.of(padTokenId, padTokenId), Int32Array.of(2), [wanted]);
+  return outputs.hiddenStates ? hidden : undefined;
+}
 
 function outputsFor(work: Work, { outputs }: Manifest): OutputName[] {
   const attention = outputs.receivedAttention ? 'receivedAttention' : 'attentions';

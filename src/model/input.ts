@@ -20,6 +20,11 @@ export function checkNotEmpty(inputs: readonly EmbedInput[], field: string): voi
 /** Refuses text that has nothing to embed or is not well-formed; returns its length in characters (code points). */
 export function checkText(text: string, field: string): number {
   if (!VISIBLE.test(text)) throw nothingToEmbed(field, text === '' ? 'is empty' : 'holds only white space or controls');
+  return checkWellFormed(text, field);
+}
+
+/** Refuses text with lone surrogates, which UTF-8 cannot carry; returns its length in characters (code points). */
+export function checkWellFormed(text: string, field: string): number {
   if (!SURROGATE_UNIT.test(text)) return text.length;
   if (LONE_SURROGATE.test(text)) {
     throw new AnchorageError('VALIDATION', `${field} holds half of a surrogate pair, which is no character`, { field });

@@ -1,5 +1,18 @@
-import type { Embedder, EmbedderLimits } from './embedder.js';
-import type { Manifest } from './manifest.js';
+/**
+ * The model versions on disk and the one that answers. Swapping in another version:
+ *
+ *   1. its hashes are verified and its threads started, while the live one answers;
+ *   2. the live reference is set to it: from here on new requests get the new version;
+ *   3. requests that still hold the old one are answered by it, then its threads end.
+ *
+ * A failure in step 1 leaves everything as it was.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { AnchorageError } from '../errors.js';
+import { Embedder, type EmbedderLimits } from './embedder.js';
+import { type Manifest, MODEL_NAME_PATTERN, readManifest } from './manifest.js';
 
 export interface RegistryOptions extends EmbedderLimits {
   readonly modelsDir: string;
@@ -18,29 +31,160 @@ export interface ModelSummary {
   readonly problem: string | undefined;
 }
 
-/** The model versions on disk and the one that answers. */
-export class ModelRegistry {
-  private constructor() {}
+const NAME = new RegExp(MODEL_NAME_PATTERN);
+/** How long an old version without work waits for a request that took it as live and has not come to use it yet. */
+const GRACE_MS = 2000;
 
-  static open(_options: RegistryOptions): Promise<ModelRegistry> {
-    throw new Error('not written yet');
+export class ModelRegistry {
+  readonly #options: RegistryOptions;
+  #live: Embedder;
+  #activating: string | undefined;
+  readonly #retiring = new Map<Embedder, Promise<void>>();
+  #closed = false;
+
+  /** Loads the configured model. */
+  static async open(options: RegistryOptions): Promise<ModelRegistry> {
+    const [name = '', version] = options.model.split('@');
+    const chosen = version ?? (await soleVersion(options.modelsDir, name));
+    return new ModelRegistry(options, await load(options, name, chosen));
+  }
+
+  private constructor(options: RegistryOptions, live: Embedder) {
+    this.#options = options;
+    this.#live = live;
+    this.#show(live.manifest, 1);
   }
 
   /** The embedder that answers now. A request reads it once, so that no answer mixes two models. */
   get live(): Embedder {
-    throw new Error('not written yet');
+    return this.#live;
   }
 
-  list(): Promise<ModelSummary[]> {
-    throw new Error('not written yet');
+  /** Every version folder, by name and version. */
+  async list(): Promise<ModelSummary[]> {
+    const { modelsDir } = this.#options;
+    const names = await folders(modelsDir);
+    const summaries = names.map(async (name) => {
+      const versions = await folders(join(modelsDir, name));
+      return Promise.all(versions.map((version) => this.#summary(name, version)));
+    });
+    return (await Promise.all(summaries)).flat();
   }
 
-  /** Loads and warms a version, makes it live, then drains and closes the one before. One at a time: CONFLICT. */
-  activate(_name: string, _version: string): Promise<Embedder> {
-    throw new Error('not written yet');
+  /** Makes a version live; resolves when it is. Nothing happens where it is already. One at a time: a second call meanwhile is a CONFLICT. */
+  async activate(name: string, version: string): Promise<Embedder> {
+    checkName(name);
+    checkName(version);
+    if (this.#activating) {
+      throw new AnchorageError('CONFLICT', `${this.#activating} is being activated; try again when it is live`);
+    }
+    const { manifest } = this.#live;
+    if (manifest.name === name && manifest.version === version) return this.#live;
+    this.#activating = `${name}@${version}`;
+    try {
+      const next = await load(this.#options, name, version);
+      if (this.#closed) {
+        await next.close();
+        throw new AnchorageError('UNHEALTHY', 'the server is stopping');
+      }
+      this.#swap(next);
+      return next;
+    } finally {
+      this.#activating = undefined;
+    }
   }
 
-  close(): Promise<void> {
-    throw new Error('not written yet');
+  /** Answers what was accepted, then ends all threads. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([this.#live.close(), ...[...this.#retiring.keys()].map((embedder) => embedder.close())]);
   }
+
+  #swap(next: Embedder): void {
+    const old = this.#live;
+    this.#live = next;
+    this.#show(old.manifest, undefined);
+    this.#show(next.manifest, 1);
+    this.#retiring.set(old, this.#retire(old));
+  }
+
+  async #retire(old: Embedder): Promise<void> {
+    for (let idle = false; !idle && !this.#closed; ) {
+      await pause(GRACE_MS, undefined, { ref: false });
+      idle = old.unsettledTexts === 0;
+    }
+    await old.close();
+    this.#retiring.delete(old);
+  }
+
+  async #summary(name: string, version: string): Promise<ModelSummary> {
+    const { manifest: live } = this.#live;
+    const summary = { name, version, live: live.name === name && live.version === version };
+    try {
+      const manifest = await readManifest(join(this.#options.modelsDir, name, version));
+      return { ...summary, manifest, problem: undefined };
+    } catch (error) {
+      if (!(error instanceof AnchorageError)) throw error;
+      return { ...summary, manifest: undefined, problem: error.message };
+    }
+  }
+
+  /** Exactly one version is 1 on /metrics; undefined takes the series away. */
+  #show({ name, version, pooling, quantization }: Manifest, value: 1 | undefined): void {
+    const { modelInfo } = this.#options.metrics;
+    const labels = { name, version, pooling: pooling.mode, quantization };
+    if (value) modelInfo.set(labels, value);
+    else modelInfo.remove(labels);
+  }
+}
+
+async function load(options: RegistryOptions, name: string, version: string): Promise<Embedder> {
+  checkName(name);
+  checkName(version);
+  const versions = await folders(join(options.modelsDir, name));
+  if (!versions.includes(version)) {
+    const known = versions.length > 0 ? `it has ${versions.join(', ')}` : `${options.modelsDir} has no model ${name}`;
+    throw new AnchorageError('NOT_FOUND', `no version ${version} of ${name}: ${known}`);
+  }
+  return Embedder.load({ ...options, folder: join(options.modelsDir, name, version) });
+}
+
+/**
+ * The version that a bare name stands for: the only one there is; among several the highest, in the order of their
+ * names, of those that end in "-int8", which are small, fast and batch-invariant; without any of these it must be said.
+ */
+async function soleVersion(modelsDir: string, name: string): Promise<string> {
+  checkName(name);
+  const versions = await folders(join(modelsDir, name));
+  const [only] = versions;
+  if (only && versions.length === 1) return only;
+  const preferred = versions.filter((version) => version.endsWith('-int8')).at(-1);
+  if (preferred) return preferred;
+  if (only)
+    throw new AnchorageError(
+      'CONFIG_INVALID',
+      `model ${name} has several versions; say ${name}@<one of ${versions.join(', ')}>`,
+    );
+  throw new AnchorageError('NOT_FOUND', `${modelsDir} has no model ${name}`);
+}
+
+/** Names of the model folders or versions in a folder, in order; none where it does not exist. */
+async function folders(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return entries
+    .filter((entry) => entry.isDirectory() && NAME.test(entry.name))
+    .map((entry) => entry.name)
+    .sort();
+}
+
+/** Names come from URLs: one that is not a plain name must not become part of a path. */
+function checkName(name: string): void {
+  if (NAME.test(name)) return;
+  throw new AnchorageError(
+    'VALIDATION',
+    `"${name}" is not a model name or version: it must match ${MODEL_NAME_PATTERN}`,
+  );
 }

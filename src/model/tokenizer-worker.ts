@@ -12,8 +12,10 @@ import { serve } from './worker-serve.js';
 
 await serve<TokenizerWorkerData, TokenizerRequest, TokenizerReply, TokenizerInfo>(async ({ folder }) => {
   const tokenizer = await TextTokenizer.load(folder);
+  const { vocabularySize, prefix, suffix } = tokenizer;
+  const spellings = new Map([...prefix, ...suffix].map((id) => [id, tokenizer.spelling(id)]));
   return {
-    info: { vocabularySize: tokenizer.vocabularySize, prefix: tokenizer.prefix, suffix: tokenizer.suffix },
+    info: { vocabularySize, prefix, suffix, spellings },
     answer: async (request) => {
       if (request.kind === 'cut') return cut(tokenizer, request);
       if (request.kind === 'tokens') {

@@ -39,7 +39,8 @@ export interface InferenceWorkerData {
 }
 
 export interface InferenceInfo {
-  readonly loadMs: number;
+  /** Length of a hidden state; undefined where the graph gives none. */
+  readonly hidden: number | undefined;
 }
 
 export interface InferenceRequest {
@@ -67,8 +68,10 @@ export interface TokenizerWorkerData {
 
 export interface TokenizerInfo {
   readonly vocabularySize: number;
+  /** The special tokens around every text, and how the vocabulary spells them. */
   readonly prefix: readonly number[];
   readonly suffix: readonly number[];
+  readonly spellings: ReadonlyMap<number, string>;
 }
 
 export interface CutRequest {

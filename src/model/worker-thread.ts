@@ -5,8 +5,8 @@
  */
 import { type Transferable, Worker } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
+import { workerUrl } from '../worker-url.js';
 import type { Answer, Envelope, Fault, Started } from './worker-messages.js';
-import { workerUrl } from './worker-url.js';
 
 export class WorkerDied extends Error {
   constructor(file: string, cause: unknown) {
@@ -17,24 +17,30 @@ export class WorkerDied extends Error {
 
 export class WorkerThread<Request, Reply, Info> {
   readonly info: Info;
+  /** Resolves when the thread is gone. */
+  readonly died: Promise<void>;
   readonly #worker: Worker;
   readonly #pending = new Map<number, { resolve: (reply: Reply) => void; reject: (error: Error) => void }>();
   #lastId = 0;
   #dead = false;
 
   /** Starts dist/model/<file>.js with `data` as its workerData; resolves when the thread says that it is ready. */
-  static async start<Request, Reply, Info>(file: string, data: unknown): Promise<WorkerThread<Request, Reply, Info>> {
-    const worker = new Worker(workerUrl(file), { workerData: data, name: file });
-    const info = await new Promise<Info>((resolve, reject) => {
+  static start<Request, Reply, Info>(file: string, data: unknown): Promise<WorkerThread<Request, Reply, Info>> {
+    const worker = new Worker(workerUrl(`model/${file}.js`), { workerData: data, name: file });
+    return new Promise((resolve, reject) => {
+      const failed = (cause: unknown) => reject(cause instanceof Error ? cause : new WorkerDied(file, cause));
+      worker.once('error', failed);
+      worker.once('exit', failed);
       worker.once('message', (first: Started<Info>) => {
-        if ('info' in first) resolve(first.info);
-        else reject(errorOf(first.fault));
+        worker.off('error', failed);
+        worker.off('exit', failed);
+        if ('info' in first) resolve(new WorkerThread(file, worker, first.info));
+        else {
+          worker.terminate();
+          reject(errorOf(first.fault));
+        }
       });
-      worker.once('error', reject);
-      worker.once('exit', () => reject(new WorkerDied(file, undefined)));
     });
-    worker.removeAllListeners();
-    return new WorkerThread(file, worker, info);
   }
 
   private constructor(file: string, worker: Worker, info: Info) {
@@ -45,9 +51,15 @@ export class WorkerThread<Request, Reply, Info> {
     worker.on('error', (error) => {
       cause = error;
     });
-    worker.on('exit', () => this.#die(new WorkerDied(file, cause)));
+    this.died = new Promise((resolve) => {
+      worker.on('exit', () => {
+        this.#die(new WorkerDied(file, cause));
+        resolve();
+      });
+    });
   }
 
+  /** True from the moment that the thread's end is known. */
   get dead(): boolean {
     return this.#dead;
   }

@@ -1,0 +1,192 @@
+/**
+ * The way of a text through the model: cache, or joined to the same text in flight, or tokenizer -> batcher -> worker.
+ *
+ * Always true: a key is in flight at most once; every accepted task is settled once, by an answer, an error, or by all
+ * who waited for it having left; a lane never holds more than `queueTextsMax` unsettled texts.
+ */
+import { AnchorageError } from '../errors.js';
+import type { Metrics } from '../metrics.js';
+import type { EmbedRequest } from './embed-request.js';
+import { EmbedTask } from './embed-task.js';
+import { cacheKey, EmbeddingCache } from './embedding-cache.js';
+import type { Lane } from './embedding-types.js';
+import type { LengthPolicy } from './input.js';
+import { TokenizationQueue } from './tokenization-queue.js';
+import type {
+  InferenceInfo,
+  InferenceWorkerData,
+  TokenizerInfo,
+  TokenizerReply,
+  TokenizerRequest,
+  Work,
+} from './worker-messages.js';
+import { WorkerPool } from './worker-pool.js';
+
+export interface EmbedPathOptions {
+  readonly workers: number;
+  readonly batchTokensMax: number;
+  readonly queueTextsMax: number;
+  readonly cacheBytesMax: number;
+  readonly data: InferenceWorkerData;
+  readonly metrics: Metrics;
+}
+
+/** One input of a request. */
+export interface Submission {
+  readonly request: EmbedRequest;
+  readonly index: number;
+  /** Text with its prompt in front, or token ids that fit the model. */
+  readonly input: string | Int32Array;
+  /** Whether the token ids were cut already. */
+  readonly truncated: boolean;
+  readonly work: Work;
+  readonly lane: Lane;
+  readonly policy: LengthPolicy;
+  /** Neither answered from the cache nor joined: a probe has to reach the model. */
+  readonly fresh: boolean;
+}
+
+const RETRY_AFTER_SECONDS_MAX = 60;
+
+export class EmbedPath {
+  readonly #pool: WorkerPool;
+  readonly #tokenization: TokenizationQueue;
+  readonly #cache: EmbeddingCache;
+  readonly #metrics: Metrics;
+  readonly #queueTextsMax: number;
+  readonly #inFlight = new Map<string, EmbedTask>();
+  readonly #unsettled = { query: 0, bulk: 0 };
+  #drained: (() => void)[] = [];
+
+  /** Starts all threads side by side; leaves none behind where one fails. */
+  static async open(options: EmbedPathOptions): Promise<EmbedPath> {
+    const { data, metrics } = options;
+    const [pool, tokenization] = await Promise.allSettled([
+      WorkerPool.open(options),
+      TokenizationQueue.open({ folder: data.folder, metrics }),
+    ]);
+    if (pool.status === 'fulfilled' && tokenization.status === 'fulfilled') {
+      return new EmbedPath(pool.value, tokenization.value, options);
+    }
+    if (pool.status === 'fulfilled') await pool.value.close();
+    if (tokenization.status === 'fulfilled') await tokenization.value.close();
+    throw pool.status === 'rejected' ? pool.reason : (tokenization as PromiseRejectedResult).reason;
+  }
+
+  private constructor(pool: WorkerPool, tokenization: TokenizationQueue, options: EmbedPathOptions) {
+    this.#pool = pool;
+    this.#tokenization = tokenization;
+    this.#metrics = options.metrics;
+    this.#queueTextsMax = options.queueTextsMax;
+    this.#cache = new EmbeddingCache(options.cacheBytesMax, options.metrics.cacheBytes);
+    tokenization.onTokenized = (task) => pool.push(task);
+  }
+
+  get inferenceInfo(): InferenceInfo {
+    return this.#pool.info;
+  }
+
+  get tokenizerInfo(): TokenizerInfo {
+    return this.#tokenization.info;
+  }
+
+  /** Why texts cannot be embedded now; undefined where they can. */
+  get problem(): string | undefined {
+    return this.#tokenization.up ? this.#pool.problem : 'the tokenizer thread is not running';
+  }
+
+  /** When a forward pass last succeeded, by performance.now(). */
+  get succeededAt(): number {
+    return this.#pool.succeededAt;
+  }
+
+  get queuedTexts(): number {
+    return this.#tokenization.size + this.#pool.size('query') + this.#pool.size('bulk');
+  }
+
+  get unsettledTexts(): number {
+    return this.#unsettled.query + this.#unsettled.bulk;
+  }
+
+  /** Refuses so many more texts where the lane would hold too many; bulk work cannot shut queries out. */
+  checkRoom(lane: Lane, texts: number): void {
+    const waiting = this.#unsettled[lane];
+    if (waiting + texts <= this.#queueTextsMax) return;
+    this.#metrics.rejected.inc({ reason: 'queue_full' });
+    const seconds = Math.ceil(this.#pool.secondsFor(waiting + texts - this.#queueTextsMax));
+    const retryAfterSeconds = Math.min(RETRY_AFTER_SECONDS_MAX, Math.max(1, seconds));
+    const message = `${waiting} texts wait already and ${texts} more would pass the bound of ${this.#queueTextsMax}`;
+    throw new AnchorageError('OVERLOADED', `${message}: try again in ${retryAfterSeconds} s`, { retryAfterSeconds });
+  }
+
+  /** Sees to it that the request gets the answer to one of its inputs. */
+  submit(submission: Submission): void {
+    const { request, index, input, work, lane, policy, fresh } = submission;
+    const key = work.kind === 'vectors' && !fresh ? cacheKey(input, work, policy) : undefined;
+    if (key !== undefined && this.#answeredBefore(key, submission)) return;
+    const task = this.#newTask(submission, key);
+    if (key !== undefined) this.#inFlight.set(key, task);
+    this.#unsettled[lane]++;
+    request.await(task, index);
+    if (typeof input === 'string') this.#tokenization.push(task);
+    else this.#pool.push(task);
+  }
+
+  /** A request left a task; without any listener it is not worth doing, unless a worker has it already. */
+  left(task: EmbedTask): void {
+    if (task.abandoned && (this.#tokenization.remove(task) || this.#pool.remove(task))) task.drop();
+  }
+
+  /** Asks the tokenizer for what is not part of the embed path. */
+  ask(request: TokenizerRequest): Promise<TokenizerReply> {
+    return this.#tokenization.ask(request);
+  }
+
+  /** Resolves when nothing is left to be answered. */
+  drain(): Promise<void> {
+    if (this.unsettledTexts === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#drained.push(resolve));
+  }
+
+  async close(): Promise<void> {
+    this.#cache.clear();
+    await Promise.all([this.#pool.close(), this.#tokenization.close()]);
+  }
+
+  #answeredBefore(key: string, { request, index, lane }: Submission): boolean {
+    const cached = this.#cache.get(key);
+    const running = this.#inFlight.get(key);
+    if (cached) request.answered(index, cached);
+    else if (running) {
+      if (lane === 'query') this.#promote(running);
+      request.await(running, index);
+    }
+    const answered = cached !== undefined || running !== undefined;
+    (answered ? this.#metrics.cacheHits : this.#metrics.cacheMisses).inc();
+    return answered;
+  }
+
+  /** A query waits for what was bulk work. */
+  #promote(task: EmbedTask): void {
+    const waitsIn = [this.#tokenization, this.#pool].find((queue) => queue.remove(task));
+    task.lane = 'query';
+    waitsIn?.push(task);
+  }
+
+  #newTask({ input, truncated, work, lane, policy }: Submission, key: string | undefined): EmbedTask {
+    return new EmbedTask({
+      work,
+      lane,
+      policy,
+      ...(typeof input === 'string' ? { text: input } : { ids: input, truncated }),
+      onSettled: (task, vector) => {
+        if (key !== undefined) {
+          this.#inFlight.delete(key);
+          if (vector) this.#cache.set(key, { vector, tokens: task.tokens, truncated: task.truncated });
+        }
+        this.#unsettled[lane]--;
+        if (this.unsettledTexts === 0) for (const resolve of this.#drained.splice(0)) resolve();
+      },
+    });
+  }
+}
