@@ -1,0 +1,1 @@
+"""Talking to a chat endpoint: requests with retries and a budget, replies parsed and kept."""
