@@ -1,4 +1,7 @@
 /** POST, GET, PATCH and DELETE of documents; POST takes JSON or NDJSON. */
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { AnchorageError } from '../../errors.js';
 import type { Collection } from '../../index/collection.js';
@@ -6,10 +9,14 @@ import { INCLUDES, type Include, type StoredDocument } from '../../index/documen
 import type { Filter } from '../../index/filter.js';
 import type { App } from '../app.js';
 import { DocumentSchema, embedDocuments, modelIdentity } from '../document-embedding.js';
+import { ingest, type Progress } from '../document-stream.js';
 import { modelId } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 
 export const DEFAULT_COLLECTION = 'default';
+const NDJSON = 'application/x-ndjson';
+const PROGRESS_EVERY_MS = 1000;
 
 export const CollectionField = Type.Optional(Type.String({ description: `default: ${DEFAULT_COLLECTION}` }));
 export const FilterField = Type.Optional(
@@ -64,6 +71,7 @@ export const DocumentJson = Type.Object({
   start: Type.Optional(Type.Integer({ description: "of a chunk: where it begins in its document's text" })),
   stop: Type.Optional(Type.Integer()),
 });
+const StreamQuery = Type.Object({ collection: CollectionField, prompt_name: Type.Optional(Type.String()) });
 const GetQuery = Type.Object({ collection: CollectionField, include: Type.Optional(Type.String()) });
 
 const schema = (summary: string, answer: object) => ({ tags: ['documents'], summary, response: { 200: answer } });
@@ -72,16 +80,29 @@ const Changed = (name: string) => Type.Object({ [name]: Type.Integer(), sequence
 export function documentRoutes(app: App, parts: Parts): void {
   const { collections, models } = parts;
 
-  app.post<{ Body: Static<typeof UpsertBody> }>(
+  // Left in the socket: document-stream.ts reads it line by line.
+  app.addContentTypeParser(NDJSON, (_request, stream, done) => done(null, stream));
+
+  app.post<{ Body: Static<typeof UpsertBody> | IncomingMessage; Querystring: Static<typeof StreamQuery> }>(
     '/documents',
-    { schema: { ...schema('Store documents; answered when they are on disk', UpsertAnswer), body: UpsertBody } },
-    async (request) => {
+    {
+      schema: {
+        tags: ['documents'],
+        summary: 'Store documents; answered when they are on disk',
+        description: 'JSON, or NDJSON of any length with a document a line, answered by a line of progress a second',
+        querystring: StreamQuery,
+        body: { content: { 'application/json': { schema: UpsertBody }, [NDJSON]: { schema: {} } } },
+        response: { 200: { content: { 'application/json': { schema: UpsertAnswer }, [NDJSON]: { schema: {} } } } },
+      },
+    },
+    async (request, reply) => {
+      if (isStream(request.body)) return storeLines(parts, request, reply);
       const { collection: name = DEFAULT_COLLECTION, documents, prompt_name: promptName } = request.body;
       const { live } = models;
       refuseTooMany(documents.length, parts);
       const collection = await collectionToWrite(parts, name);
       const nameOf = (index: number): string => `documents[${index}]`;
-      const ready = await embedDocuments(live, { documents, promptName, signal: request.signal, nameOf });
+      const ready = await embedDocuments(live, { documents, promptName, signal: hangUpSignal(reply), nameOf });
       return { ...(await collection.upsert(ready)), modelVersion: modelId(live.manifest) };
     },
   );
@@ -133,6 +154,50 @@ export function documentRoutes(app: App, parts: Parts): void {
       return collections.get(name).delete(selectionOf(selection));
     },
   );
+}
+
+const isStream = (body: unknown): body is IncomingMessage => typeof (body as IncomingMessage)?.pipe === 'function';
+
+type StreamRequest = FastifyRequest<{ Body: unknown; Querystring: Static<typeof StreamQuery> }>;
+
+/** A refusal before anything is stored is an HTTP error; one after is the last line, beside what was stored. */
+async function storeLines(parts: Parts, request: StreamRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { collection: name = DEFAULT_COLLECTION, prompt_name: promptName } = request.query;
+  const { live } = parts.models;
+  const progress = ingest({
+    body: request.body as IncomingMessage,
+    collection: await collectionToWrite(parts, name),
+    embedder: live,
+    promptName,
+    lineBytesMax: parts.config.bodyBytesMax,
+    signal: hangUpSignal(reply),
+  });
+  const first = await progress.next();
+  const lines = progressLines(first, progress, modelId(live.manifest));
+  return reply.type(NDJSON).send(Readable.from(lines, { objectMode: false }));
+}
+
+/** At most a line a second: a client that reads nothing before it has sent all must not fill the socket. */
+async function* progressLines(
+  first: IteratorResult<Progress>,
+  rest: AsyncGenerator<Progress>,
+  modelVersion: string,
+): AsyncGenerator<string> {
+  let last: Progress = first.done ? { line: 0, upserted: 0, sequence: 0 } : first.value;
+  let saidAtMs = 0;
+  try {
+    for (let next = first; !next.done; next = await rest.next()) {
+      last = next.value;
+      if (performance.now() - saidAtMs < PROGRESS_EVERY_MS) continue;
+      saidAtMs = performance.now();
+      yield `${JSON.stringify(last)}\n`;
+    }
+    yield `${JSON.stringify({ done: true, ...last, modelVersion })}\n`;
+  } catch (error) {
+    if (!(error instanceof AnchorageError)) throw error;
+    const { message, code, field } = error;
+    yield `${JSON.stringify({ done: false, ...last, error: message, code, ...(field === undefined ? {} : { field }) })}\n`;
+  }
 }
 
 /** The first write makes the collection. @throws AnchorageError MODEL_MISMATCH where it holds another model's vectors. */

@@ -7,6 +7,7 @@ import type { Embedder } from '../../model/embedder.js';
 import type { App } from '../app.js';
 import { modelIdentity, promptFor } from '../document-embedding.js';
 import { checkInputBounds, modelId } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import {
   CollectionField,
@@ -66,7 +67,7 @@ export function searchRoutes(app: App, parts: Parts): void {
   app.post<{ Body: Body }>(
     '/search',
     { schema: { tags: ['documents'], summary: 'Search a collection', body: SearchBody, response: { 200: Answer } } },
-    async (request) => {
+    async (request, reply) => {
       const { body } = request;
       const { live } = parts.models;
       const collection = parts.collections.get(body.collection ?? DEFAULT_COLLECTION);
@@ -74,7 +75,7 @@ export function searchRoutes(app: App, parts: Parts): void {
       const asked = queriesOf(body);
       if (asked.texts.length > 0 || body.queries) checkInputBounds(asked.texts, asked.field, parts);
       const started = performance.now();
-      const vectors = await queryVectors(live, asked, { body, signal: request.signal });
+      const vectors = await queryVectors(live, asked, { body, signal: hangUpSignal(reply) });
       const embed = performance.now() - started;
       const answers = await Promise.all(
         vectors.map((vector, index) => collection.search(searchRequest(body, asked, { vector, index }, collection))),

@@ -1,0 +1,110 @@
+/**
+ * Ingests NDJSON of any length: lines are gathered into groups, each embedded and committed as one. Always true: at most
+ * GROUPS_IN_FLIGHT groups are in memory (while one is being written, the next is embedded), and when they are, the socket
+ * is not read; groups are committed in the order of their lines, so of two lines with one id the later stays.
+ */
+import { Compile } from 'typebox/compile';
+import { AnchorageError } from '../errors.js';
+import type { Collection } from '../index/collection.js';
+import type { Embedder } from '../model/embedder.js';
+import { type DocumentBody, DocumentSchema, embedDocuments } from './document-embedding.js';
+import { type Line, ndjsonLines } from './ndjson.js';
+import { describeSchemaErrors, type SchemaError } from './schema-errors.js';
+
+const GROUP_DOCUMENTS = 128;
+const GROUP_CHARACTERS = 512 * 1024;
+const GROUPS_IN_FLIGHT = 3;
+
+export interface Ingest {
+  readonly body: AsyncIterable<Buffer>;
+  readonly collection: Collection;
+  readonly embedder: Embedder;
+  readonly promptName: string | undefined;
+  readonly lineBytesMax: number;
+  readonly signal: AbortSignal;
+}
+
+/** What is stored so far: every line up to `line` is on disk. */
+export interface Progress {
+  readonly line: number;
+  readonly upserted: number;
+  readonly sequence: number;
+}
+
+const document = Compile(DocumentSchema);
+
+/** @throws AnchorageError naming the line; what was yielded before stays stored. */
+export async function* ingest(request: Ingest): AsyncGenerator<Progress> {
+  const writing: Promise<Progress>[] = [];
+  let upserted = 0;
+  let last: Promise<unknown> = Promise.resolve();
+  const start = (group: readonly Line[]): void => {
+    const embedded = embedGroup(request, group);
+    const before = last;
+    const stored = before.then(async () => {
+      const { sequence, upserted: count } = await request.collection.upsert(await embedded);
+      upserted += count;
+      return { line: group.at(-1)!.number, upserted, sequence };
+    });
+    // Awaited below in order; until then a failure of this or of the embedding must not count as unhandled.
+    for (const promise of [embedded, stored]) promise.catch(() => {});
+    last = stored;
+    writing.push(stored);
+  };
+  for await (const group of groups(ndjsonLines(request.body, request.lineBytesMax))) {
+    start(group);
+    if (writing.length >= GROUPS_IN_FLIGHT) yield await writing.shift()!;
+  }
+  for (const stored of writing) yield await stored;
+}
+
+/** A group ends when it is full, or when an id would come twice in it. */
+async function* groups(lines: AsyncIterable<Line>): AsyncGenerator<Line[]> {
+  let group: Line[] = [];
+  let ids = new Set<string>();
+  let characters = 0;
+  for await (const line of lines) {
+    const { id, text } = checked(line);
+    const isFull = group.length >= GROUP_DOCUMENTS || characters >= GROUP_CHARACTERS;
+    if (group.length > 0 && (isFull || (id !== undefined && ids.has(id)))) {
+      yield group;
+      group = [];
+      ids = new Set();
+      characters = 0;
+    }
+    group.push(line);
+    if (id !== undefined) ids.add(id);
+    characters += text?.length ?? 0;
+  }
+  if (group.length > 0) yield group;
+}
+
+function checked({ number, value }: Line): DocumentBody {
+  if (document.Check(value)) return value;
+  const { message } = describeSchemaErrors(asAjvErrors(document.Errors(value)));
+  throw new AnchorageError('VALIDATION', `line ${number}: ${message}`, { field: `line ${number}` });
+}
+
+/** TypeBox names all unknown fields in one error and puts one for each before it; Ajv, whose errors are described, names one. */
+function asAjvErrors(
+  errors: readonly { keyword: string; instancePath: string; message: string; params: object }[],
+): SchemaError[] {
+  const known = errors.filter(({ keyword }) => keyword !== 'boolean');
+  return known.map(({ params, ...error }) => {
+    const { additionalProperties: [additionalProperty] = [], requiredProperties: [missingProperty] = [] } = params as {
+      additionalProperties?: string[];
+      requiredProperties?: string[];
+    };
+    return { ...error, params: { ...params, additionalProperty, missingProperty } };
+  });
+}
+
+function embedGroup({ embedder, promptName, signal }: Ingest, group: readonly Line[]) {
+  const documents = group.map(({ value }) => value as DocumentBody);
+  return embedDocuments(embedder, {
+    documents,
+    promptName,
+    signal,
+    nameOf: (index) => `line ${group[index]!.number}`,
+  });
+}
