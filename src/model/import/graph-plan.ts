@@ -51,7 +51,7 @@ export function requireAttention(plan: GraphPlan): void {
   throw new AnchorageError(
     'MODEL_INVALID',
     `the attention that tokens receive in the last layer cannot be had: ${plan.attention.replace(/^none: /, '')}; ` +
-      'import another export of the model, or serve this one with --pooling mean or --pooling cls',
+      'import the model from an export that is not fused, or serve this one with --pooling mean or --pooling cls',
   );
 }
 

@@ -65,12 +65,16 @@ export async function importModel(request: ImportRequest): Promise<ImportedModel
   const decision = choosePooling(request, facts.pooling);
   refuseFurtherModules(facts, decision);
   const name = modelName(request.name, files.title);
-  if (request.version !== undefined) await refuseExisting(join(modelsDir, name, versionName(request.version, '')));
   const file = await readOnnxFile(files.graph);
+  const precision = weightPrecision(file.model.graph);
+  // Whether 8-bit weights are batch-invariant, which goes into their default version, only a run can tell.
+  if (request.version !== undefined || precision !== 'int8') {
+    await refuseExisting(join(modelsDir, name, versionName(request.version, precision)));
+  }
   const { folder, written } = await stageVersion(modelsDir, async (staging) => {
     const graph = await importGraph(request, { facts, decision, file, staging });
     signal?.throwIfAborted();
-    const manifest = await completeManifest(request, { facts, decision, name, graph, staging });
+    const manifest = await completeManifest(request, { facts, decision, name, graph, precision, staging });
     await writeManifest(staging, manifest);
     return { name, version: manifest.version, manifest, graph };
   });
@@ -88,7 +92,6 @@ interface ImportedGraph {
   readonly inputs: string[];
   readonly maxTokens: number;
   readonly dimensions: number;
-  readonly precision: string;
   readonly trial: Trial;
   readonly plan: GraphPlan;
   readonly check: GraphCheck;
@@ -106,7 +109,7 @@ async function importGraph(request: ImportRequest, choices: Choices & { file: On
   const original = await tryOriginal(file.path, trial);
   const dimensions = outputFor(decision.pooling.mode, original.known, original.outputs).dims.at(-1)!;
   const made = await makeGraph(request, { ...choices, original, trial });
-  return { inputs, maxTokens, dimensions, precision: weightPrecision(file.model.graph), trial, ...made };
+  return { inputs, maxTokens, dimensions, trial, ...made };
 }
 
 /**
@@ -141,13 +144,13 @@ async function makeGraph(
 /** Step 5. */
 async function completeManifest(
   request: ImportRequest,
-  made: Choices & { name: string; graph: ImportedGraph },
+  made: Choices & { name: string; graph: ImportedGraph; precision: string },
 ): Promise<Manifest> {
   const { files } = request;
-  const { facts, decision, graph, staging } = made;
+  const { facts, decision, graph, precision, staging } = made;
   const batchInvariant = graph.check.batchCosine >= BATCH_INVARIANT_COSINE;
   // Plain "int8" promises batch invariance.
-  const quantization = graph.precision === 'int8' && !batchInvariant ? 'int8-dynamic' : graph.precision;
+  const quantization = precision === 'int8' && !batchInvariant ? 'int8-dynamic' : precision;
   const hashed = await describeFiles(staging);
   await copyCard(files.root, staging);
   const { query, document, ...tasks } = facts.prompts;

@@ -22,6 +22,7 @@ export async function stageVersion<T extends { name: string; version: string }>(
     const folder = join(modelsDir, written.name, written.version);
     await refuseExisting(folder);
     await mkdir(dirname(folder), { recursive: true });
+    // Fails on a version that somebody else put there since the look.
     await rename(staging, folder);
     return { folder, written };
   } finally {
