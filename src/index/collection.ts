@@ -14,11 +14,13 @@ import { type Filter, filterToSql } from './filter.js';
 import { type Ranked, reciprocalRankFusion, weightedFusion } from './fusion.js';
 import type { IndexThreads } from './index-threads.js';
 import { BACKLOG_MAX, EF_SEARCH_MAX, K_MAX, PAGE_MAX } from './limits.js';
+import { groupByParent, type ParentGroup, parentResult } from './parents.js';
 import type { SearchAnswer, SearchRequest, SearchResult } from './search-types.js';
 import type { VectorState } from './searcher-operations.js';
 
 /** Ranks of each list that a fusion looks at: below, a document adds less than 1/160 to a score. */
 const FUSED_RANKS = 100;
+const CHUNKS_PER_PARENT = 4;
 
 export interface SelectionInput {
   readonly ids?: readonly string[];
@@ -116,7 +118,7 @@ export class Collection {
     const started = performance.now();
     bounded(request.k, 'k', K_MAX);
     if (request.efSearch !== undefined) bounded(request.efSearch, 'efSearch', EF_SEARCH_MAX);
-    const answer = await this.answer(request);
+    const answer = await (request.groupBy ? this.searchParents(request) : this.answer(request));
     const path = answer.timingsMs.path ?? 'fulltext';
     this.metrics.searchDuration.observe({ mode: request.mode, path }, (performance.now() - started) / 1000);
     return { ...answer, timingsMs: { ...answer.timingsMs, total: performance.now() - started } };
@@ -155,6 +157,28 @@ export class Collection {
       case 'hybrid':
         return this.searchHybrid(request);
     }
+  }
+
+  /** Looks at several chunks for each document wanted; once more at more, where a few documents filled them all. */
+  private async searchParents(request: SearchRequest): Promise<SearchAnswer> {
+    let answer: SearchAnswer;
+    let groups: ParentGroup[];
+    let chunks = request.k;
+    do {
+      chunks = Math.min(K_MAX, chunks * CHUNKS_PER_PARENT);
+      answer = await this.answer({ ...request, k: chunks });
+      groups = groupByParent(answer.results, request.k, CHUNKS_PER_PARENT);
+    } while (groups.length < request.k && answer.results.length === chunks && chunks < K_MAX);
+    const documents = await this.get(
+      groups.map(({ id }) => id),
+      request.include,
+    );
+    const byId = new Map(documents.map((document) => [document.id, document]));
+    const results = groups.flatMap((group) => {
+      const document = byId.get(group.id);
+      return document ? [parentResult(group, document)] : [];
+    });
+    return { ...answer, results };
   }
 
   private async searchDense(request: SearchRequest): Promise<SearchAnswer> {

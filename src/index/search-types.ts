@@ -22,6 +22,8 @@ export interface SearchRequest {
   readonly minScore?: number;
   readonly include: readonly Include[];
   readonly fusion?: Fusion;
+  /** Answer with documents, each with its best chunks, instead of with chunks. */
+  readonly groupBy?: 'parent';
 }
 
 export interface SearchResult {
@@ -39,6 +41,8 @@ export interface SearchResult {
   readonly parent?: string;
   readonly start?: number;
   readonly stop?: number;
+  /** With groupBy: the document's best chunks, best first. */
+  readonly chunks?: readonly SearchResult[];
 }
 
 export interface SearchTimings {

@@ -107,6 +107,24 @@ describe('chunks', () => {
     expect(await collection.info()).toMatchObject({ documents: 1, chunks: 2, vectors: 2 });
   });
 
+  test('are gathered under their documents when asked', async () => {
+    const { collection } = await openOne();
+    const plain = Array.from({ length: 30 }, (_, n) => ({ id: `p${n}`, text: 'x', vector: VECTORS[n + 10]! }));
+    await collection.upsert([{ id: 'p', text, chunks, metadata: { lang: 'en' } }, ...plain]);
+    const request = {
+      vector: VECTORS[1]!,
+      k: 3,
+      mode: 'dense',
+      groupBy: 'parent',
+      include: ['text', 'metadata'],
+    } as const;
+    const { results } = await collection.search(request);
+    expect(results).toHaveLength(3);
+    expect(results[0]).toMatchObject({ id: 'p', text, metadata: { lang: 'en' }, score: expect.closeTo(1, 5) });
+    expect(results[0]!.chunks![0]).toMatchObject({ id: 'p#1', text: 'The moon is out.' });
+    expect(new Set(results.map(({ id }) => id)).size).toBe(3);
+  });
+
   test('go and change with their document', async () => {
     const { collection } = await openOne();
     await collection.upsert([{ id: 'p', text, chunks }]);

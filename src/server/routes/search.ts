@@ -44,17 +44,24 @@ const SearchBody = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    groupBy: Type.Optional(
+      Type.Enum(['parent'], { description: 'documents with their best chunks, instead of chunks' }),
+    ),
     prompt_name: Type.Optional(Type.String()),
   },
   { additionalProperties: false },
 );
 type Body = Static<typeof SearchBody>;
 
+const Scores = {
+  score: Type.Number(),
+  denseScore: Type.Optional(Type.Number({ description: 'cosine' })),
+  sparseScore: Type.Optional(Type.Number({ description: 'BM25' })),
+};
 const Result = Type.Object({
   ...DocumentJson.properties,
-  score: Type.Number(),
-  denseScore: Type.Optional(Type.Number()),
-  sparseScore: Type.Optional(Type.Number()),
+  ...Scores,
+  chunks: Type.Optional(Type.Array(Type.Object({ ...DocumentJson.properties, ...Scores }))),
 });
 const Timings = Type.Object({}, { additionalProperties: true });
 const Answer = Type.Object({
@@ -130,15 +137,18 @@ function searchRequest(
   { vector, index }: { vector: Float32Array | undefined; index: number },
   collection: Collection,
 ): SearchRequest {
-  const { k = 10, filter, efSearch, exact, minScore, include = ['text', 'metadata'], fusion } = body;
+  const { k = 10, filter, efSearch, exact, minScore, include = ['text', 'metadata'], fusion, groupBy } = body;
   const text = asked.texts[index];
-  const given = { vector, text, filter, efSearch, exact, minScore, fusion };
+  const given = { vector, text, filter, efSearch, exact, minScore, fusion, groupBy };
   const present = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   return { ...present, k, include, mode: modeOf(body, asked, collection) };
 }
 
-const resultJson = ({ score, denseScore, sparseScore, ...document }: SearchResult) => ({
+type ResultJson = Static<typeof Result>;
+
+const resultJson = ({ score, denseScore, sparseScore, chunks, ...document }: SearchResult): ResultJson => ({
   ...documentJson(document),
+  ...(chunks ? { chunks: chunks.map(resultJson) } : {}),
   score,
   ...(denseScore === undefined ? {} : { denseScore }),
   ...(sparseScore === undefined ? {} : { sparseScore }),
