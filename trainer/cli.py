@@ -13,7 +13,10 @@ from trainer.events import emit
 
 # name -> (module, what it does)
 SUBCOMMANDS = {
+    "synthesize": ("trainer.synthesize.command", "make training data of graded hardness from a corpus, with or without an LLM"),
     "export": ("trainer.export.command", "make a model version folder from a Hugging Face encoder folder"),
+    "finetune": ("trainer.finetune", "train an encoder by a recipe, from pairs and graded hard negatives"),
+    "evaluate": ("trainer.evaluate.command", "judge encoders, or a running server, with confidence intervals"),
 }
 
 

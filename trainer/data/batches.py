@@ -22,6 +22,7 @@ class TextBatch:
 
     source: int
     texts: list[str]
+    plain: list[tuple[str, str]]  # the same texts without prompts, each with its role, for a teacher that has its own prompts
     indices: EmbeddedBatch  # with empty embeddings: the rows, masks and scores
     levels: torch.Tensor  # [n, k] hardness level of each negative
 
@@ -75,27 +76,32 @@ def collate(
 ) -> TextBatch:
     """Give every distinct text one row. A record's own prompt, where it has one, stands before its query instead of the source's."""
     rows: dict[str, int] = {}
+    plain: list[tuple[str, str]] = []
 
-    def row(text: str) -> int:
-        return rows.setdefault(text, len(rows))
+    def row(prompt: str, text: str, role: str) -> int:
+        if prompt + text not in rows:
+            rows[prompt + text] = len(plain)
+            plain.append((text, role))
+        return rows[prompt + text]
 
     width = max((len(numbers) for _, numbers in chosen), default=0)
-    queries = [row((record.prompt or query_prompt) + record.query) for record, _ in chosen]
-    positives = [row(document_prompt + record.positive) for record, _ in chosen]
+    queries = [row(record.prompt or query_prompt, record.query, "query") for record, _ in chosen]
+    positives = [row(document_prompt, record.positive, "document") for record, _ in chosen]
     negatives = torch.zeros(len(chosen), width, dtype=torch.long)
     mask = torch.zeros(len(chosen), width, dtype=torch.bool)
     levels = torch.zeros(len(chosen), width, dtype=torch.long)
     teacher = torch.zeros(len(chosen), width)
     for i, (record, numbers) in enumerate(chosen):
         for j, number in enumerate(numbers):
-            negatives[i, j], mask[i, j], levels[i, j] = row(document_prompt + record.negatives[number]), True, record.levels[number]
+            negatives[i, j] = row(document_prompt, record.negatives[number], "document")
+            mask[i, j], levels[i, j] = True, record.levels[number]
             teacher[i, j] = record.negative_scores[number] if record.negative_scores else 0.0
     scored = all(record.positive_score is not None for record, _ in chosen)
     indices = EmbeddedBatch(
         embeddings=torch.empty(0), queries=torch.tensor(queries), positives=torch.tensor(positives), negatives=negatives,
         negatives_mask=mask, in_batch=in_batch, scores=_column([record.score for record, _ in chosen]),
         teacher_positives=_column([record.positive_score for record, _ in chosen]), teacher_negatives=teacher if scored else None)
-    return TextBatch(source, list(rows), indices, levels)
+    return TextBatch(source, list(rows), plain, indices, levels)
 
 
 def _column(values: Sequence[float | None]) -> torch.Tensor | None:

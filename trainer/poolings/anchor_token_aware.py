@@ -60,17 +60,19 @@ class ReceivedAttention(torch.autograd.Function):
 class ReceivedAttentionCollector:
     """Travels through the encoder's keyword arguments to its attention layers and gathers R from those it wants."""
 
-    def __init__(self, attention_mask: Tensor, layers: str) -> None:
+    def __init__(self, attention_mask: Tensor, layers: str, exits: tuple[int, ...] = ()) -> None:
         self.attention_mask = attention_mask
         self.layers = layers
+        self.exits = exits
         self.by_layer: dict[int, Tensor] = {}
 
     def wants(self, layer: int, layer_count: int) -> bool:
-        return self.layers == "all" or self.layers == "last" and layer == layer_count - 1
+        return layer in self.exits or self.layers == "all" or self.layers == "last" and layer == layer_count - 1
 
     def received(self) -> Tensor:
         """[batch, heads, tokens], or [batch, layers x heads, tokens] where all layers are gathered."""
-        return torch.cat([self.by_layer[layer] for layer in sorted(self.by_layer)], dim=1)
+        last = max(self.by_layer)
+        return torch.cat([self.by_layer[layer] for layer in sorted(self.by_layer)], dim=1) if self.layers == "all" else self.by_layer[last]
 
 
 def attention_that_collects(
@@ -113,13 +115,15 @@ class ReceivedAttentionTransformer(Transformer):
             raise ValueError(f"{type(self.model).__name__} computes its attention by itself; ATA needs a model whose attention "
                              "can be chosen (BERT, RoBERTa, XLM-R, ModernBERT, Mistral, Qwen and others)")
         self.layers = layers
+        self.exits: tuple[int, ...] = ()  # numbers of further layers, from 0, whose R training asks for
         self.model.set_attn_implementation("sdpa_received")
 
     def forward(self, features: dict[str, Any], **options: Any) -> dict[str, Any]:
-        collector = ReceivedAttentionCollector(features["attention_mask"], self.layers)
+        collector = ReceivedAttentionCollector(features["attention_mask"], self.layers, self.exits)
         features = super().forward(features, received_attention=collector, **options)
         if self.layers != "none":
             features["received_attention"] = collector.received()
+            features["exit_received_attention"] = {layer: collector.by_layer[layer] for layer in self.exits}
         return features
 
 

@@ -107,7 +107,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     for checkpointing in (False, True):
         model = new_model(folder, PoolingChoice(mode="ata")).train()
         if checkpointing:
-            model[0].model.gradient_checkpointing_enable({"use_reentrant": False})
+            model[0].model.activation_checkpointing_enable({"use_reentrant": False})
         (embed(model) * torch.linspace(-1, 1, 32)).sum().backward()
         gradients.append(model[0].model.encoder.layer[-1].attention.self.query.weight.grad)
     torch.testing.assert_close(gradients[1], gradients[0])

@@ -1,0 +1,74 @@
+"""Judge encoders on retrieval, STS, classification and clustering sets.
+
+An encoder is a saved model folder, a model version folder, or the URL of a running server; NAME=PLACE gives it a name in the
+report. A set is a folder in BEIR's layout, or of tab-separated files: see trainer/evaluate/sets.py. The first encoder is the
+baseline that the others are tested against. With --output, evaluation.json, evaluation.md and evaluation.png are written.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from trainer.errors import InputError
+from trainer.evaluate.encoders import open_encoder
+from trainer.evaluate.judge import Judgement, judge
+from trainer.evaluate.report import figures, markdown, write_report
+from trainer.evaluate.sets import load_set
+from trainer.events import emit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--encoder", action="append", required=True, metavar="[NAME=]PLACE", help="repeat to compare")
+    parser.add_argument("--set", action="append", default=[], dest="sets", metavar="FOLDER[:SPLIT]", help="repeat for more")
+    parser.add_argument("--mteb", action="append", default=[], metavar="TASK", help="an MTEB task by name; needs the mteb package and its data at hand")
+    parser.add_argument("--queries-max", type=int, default=0, metavar="N", help="draw N queries, pairs or test texts of each set (default all)")
+    parser.add_argument("--dimensions", type=int, metavar="N", help="cut vectors to their first N dimensions")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the report goes")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if not arguments.sets and not arguments.mteb:
+        raise InputError("name at least one --set or --mteb task")
+    places = dict(_named(text) for text in arguments.encoder)
+    judgements: dict[str, list[Judgement]] = {}
+    of, step = len(places) * len(arguments.sets), 0
+    for name, place in places.items():
+        encoder = open_encoder(place, arguments.dimensions)
+        judgements[name] = []
+        for evaluation_set in arguments.sets:
+            started = time.monotonic()
+            judgement = judge(encoder, load_set(evaluation_set, arguments.queries_max, arguments.seed))
+            judgements[name].append(judgement)
+            step += 1
+            emit("evaluation", encoder=name, set=judgement.set, metric=judgement.metric, value=round(100 * judgement.main.value, 3),
+                 low=round(100 * judgement.main.low, 3), high=round(100 * judgement.main.high, 3))
+            emit("progress", stage="evaluate", step=step, of=of, seconds=round(time.monotonic() - started, 1))
+        if arguments.mteb:
+            _run_mteb(name, encoder, arguments.mteb)
+    if arguments.sets:
+        _report(judgements, next(iter(places)), arguments)
+
+
+def _report(judgements: dict[str, list[Judgement]], baseline: str, arguments: argparse.Namespace) -> None:
+    if arguments.output:
+        about = {"sets": arguments.sets, "queriesMax": arguments.queries_max, "dimensions": arguments.dimensions, "seed": arguments.seed}
+        write_report(arguments.output, judgements, baseline, about)
+        emit("done", folder=str(arguments.output))
+    else:
+        emit("done")
+    print(markdown(figures(judgements, baseline), baseline), file=sys.stderr)
+
+
+def _run_mteb(name: str, encoder: object, tasks: list[str]) -> None:
+    # Imported here: the package is large and only these runs need it.
+    from trainer.evaluate.mteb_encoder import run_mteb_task
+
+    for task in tasks:
+        emit("evaluation", encoder=name, set=task, **run_mteb_task(task, encoder))
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, separator, place = text.partition("=")
+    return (name, place) if separator and "/" not in name else (Path(text.rstrip("/")).name or text, text)

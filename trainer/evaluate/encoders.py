@@ -1,0 +1,104 @@
+"""What is judged: a saved sentence-transformers model, a model version folder, or a server that runs.
+
+Each gives unit rows [texts, dimensions] in float32 for texts in a role: "query", "document", or "" for neither.
+"""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from trainer.errors import InputError
+from trainer.model import load_model
+
+HTTP_BATCH = 64
+HTTP_TIMEOUT_SECONDS = 300
+
+
+class TextEncoder(Protocol):
+    def encode(self, texts: Sequence[str], role: str) -> np.ndarray: ...
+
+
+class ModelEncoder:
+    """A sentence-transformers model in PyTorch; prompts are the model's own."""
+
+    def __init__(self, model: SentenceTransformer, batch: int = 64, dimensions: int | None = None) -> None:
+        """`dimensions` cuts vectors as Matryoshka training allows."""
+        self.model, self.batch, self.dimensions = model, batch, dimensions
+
+    def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
+        training = self.model.training
+        prompt = self.model.prompts.get(role, "") if role else ""
+        with torch.inference_mode():
+            vectors = self.model.encode([prompt + text for text in texts], batch_size=self.batch, truncate_dim=self.dimensions,
+                                        normalize_embeddings=True, show_progress_bar=False)
+        self.model.train(training)
+        return np.asarray(vectors, dtype=np.float32)
+
+
+class VersionEncoder:
+    """A model version folder in ONNX Runtime, as the server computes it."""
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        # Imported here: judging a PyTorch model needs no ONNX Runtime.
+        from trainer.synthesize.encoder import Encoder
+
+        self._encoder = Encoder(folder, threads=threads)
+
+    def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
+        return self._encoder.embed(texts, role)
+
+
+class HttpEncoder:
+    """A running server's POST /embed: what is measured is what is served. Its mteb form is in mteb_encoder.py."""
+
+    def __init__(self, url: str, batch: int = HTTP_BATCH, dimensions: int | None = None, token: str = "") -> None:
+        self.url, self.batch, self.dimensions, self.token = url.rstrip("/"), batch, dimensions, token
+
+    def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
+        parts = [self._post(list(texts[start : start + self.batch]), role) for start in range(0, len(texts), self.batch)]
+        return np.concatenate(parts).astype(np.float32)
+
+    def _post(self, texts: list[str], role: str) -> np.ndarray:
+        body = {"inputs": texts, "normalize": True, "truncate": True}
+        if role:
+            body["prompt_name"] = role
+        if self.dimensions:
+            body["dimensions"] = self.dimensions
+        headers = {"content-type": "application/json", **({"authorization": f"Bearer {self.token}"} if self.token else {})}
+        request = urllib.request.Request(f"{self.url}/embed", json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
+                return np.array(json.load(response))
+        except urllib.error.HTTPError as error:
+            raise InputError(f"{self.url}/embed answered {error.code}: {error.read(500).decode(errors='replace')}") from error
+        except (urllib.error.URLError, TimeoutError, ValueError) as error:
+            raise InputError(f"{self.url}/embed gave no embeddings: {error}") from error
+
+
+def open_encoder(place: str, dimensions: int | None = None) -> TextEncoder:
+    """`place` is a URL, a model version folder (manifest.json), or a saved sentence-transformers model (modules.json)."""
+    if place.startswith(("http://", "https://")):
+        return HttpEncoder(place, dimensions=dimensions)
+    folder = Path(place)
+    if (folder / "manifest.json").is_file():
+        encoder = VersionEncoder(folder)
+        return CutEncoder(encoder, dimensions) if dimensions else encoder
+    return ModelEncoder(load_model(folder), dimensions=dimensions)
+
+
+class CutEncoder:
+    """The first `dimensions` of another encoder's vectors, brought back to length 1."""
+
+    def __init__(self, encoder: TextEncoder, dimensions: int) -> None:
+        self.encoder, self.dimensions = encoder, dimensions
+
+    def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
+        vectors = self.encoder.encode(texts, role)[:, : self.dimensions]
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
