@@ -11,7 +11,7 @@ import { type Addition, asFloat32, receivedAttention } from './received-attentio
 export interface GraphPlan {
   readonly additions: readonly Addition[];
   readonly outputs: Manifest['outputs'];
-  /** Where received attention comes from, or why there is none; a line for whoever imports. */
+  /** Where received attention comes from, or `none: ` and why; a line for whoever imports. */
   readonly attention: string;
 }
 
@@ -45,15 +45,13 @@ export function withoutAttention(plan: GraphPlan, reason: string): GraphPlan {
   return { additions: plan.additions.filter((one) => one.output !== output), outputs, attention: `none: ${reason}` };
 }
 
-/** Refuses a pooling that the plan cannot feed, with the reason and what to do instead. */
-export function requireAttention(plan: GraphPlan): void {
-  if (plan.outputs.receivedAttention) return;
-  throw new AnchorageError(
+/** Why a model cannot be pooled by ATA, and what to do instead. */
+export const attentionUnavailable = (reason: string): AnchorageError =>
+  new AnchorageError(
     'MODEL_INVALID',
-    `the attention that tokens receive in the last layer cannot be had: ${plan.attention.replace(/^none: /, '')}; ` +
+    `the attention that tokens receive in the last layer cannot be had: ${reason}; ` +
       'import the model from an export that is not fused, or serve this one with --pooling mean or --pooling cls',
   );
-}
 
 type AttentionPlan = { line: string } & ({ addition: Addition } | { output: OutputShape } | { none: true });
 

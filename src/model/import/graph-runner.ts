@@ -1,4 +1,4 @@
-/** One ONNX Runtime session on a graph that is being imported, with errors that name the graph. */
+/** Forward passes over a graph that is being imported. */
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { AnchorageError } from '../../errors.js';
 import type { OutputShape } from './graph-outputs.js';
@@ -14,13 +14,13 @@ export async function runGraph(
   batches: readonly ProbeBatch[],
   fetch?: readonly string[],
 ): Promise<Output[][]> {
-  const session = await refusing(path, () => InferenceSession.create(path, { logSeverityLevel: 3 }));
+  const session = await refusing('load the graph', () => InferenceSession.create(path, { logSeverityLevel: 3 }));
   try {
     const results: Output[][] = [];
-    for (const { feeds } of batches) {
-      const tensors = await refusing(path, () => session.run(feeds, fetch ?? session.outputNames));
-      const names = Object.keys(tensors);
-      results.push(names.map((name) => ({ name, ...floats(tensors[name]!) })));
+    for (const { feeds, texts, tokens } of batches) {
+      const run = () => session.run(feeds, fetch ?? session.outputNames);
+      const tensors = await refusing(`run the graph over [${texts}, ${tokens}] tokens`, run);
+      results.push(Object.keys(tensors).map((name) => ({ name, ...floats(tensors[name]!) })));
     }
     return results;
   } finally {
@@ -28,12 +28,12 @@ export async function runGraph(
   }
 }
 
-async function refusing<T>(path: string, action: () => Promise<T>): Promise<T> {
+async function refusing<T>(what: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
-    const message = (error as Error).message.split('\n')[0];
-    throw new AnchorageError('MODEL_INVALID', `ONNX Runtime cannot run ${path}: ${message}`, { cause: error });
+    const reason = (error as Error).message.split('\n')[0];
+    throw new AnchorageError('MODEL_INVALID', `ONNX Runtime cannot ${what}: ${reason}`, { cause: error });
   }
 }
 

@@ -12,12 +12,13 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { AnchorageError } from '../../errors.js';
+import type { Pooling } from '../../pooling/pool.js';
 import { describeFile, type Manifest, manifestFingerprint, writeManifest } from '../manifest.js';
 import { checkGraph, type GraphCheck, type Original, prepareTrial, type Trial, tryOriginal } from './check-graph.js';
 import { copyExternalData } from './external-data.js';
 import { graphInputs } from './graph-inputs.js';
 import { outputFor } from './graph-outputs.js';
-import { type GraphPlan, planGraph, requireAttention, withoutAttention } from './graph-plan.js';
+import { attentionUnavailable, type GraphPlan, planGraph, withoutAttention } from './graph-plan.js';
 import { type ModelFacts, readModelFacts } from './model-facts.js';
 import type { ModelFiles } from './model-files.js';
 import { chooseMaxTokens, modelName, versionName } from './naming.js';
@@ -113,31 +114,35 @@ async function importGraph(request: ImportRequest, choices: Choices & { file: On
 }
 
 /**
- * Steps 3 and 4. Where attention is found but proves unusable, a pooling that does not need it is served without it.
+ * Steps 3 and 4. Where the attention that was found proves unusable and all else is well, poolings that do not read it
+ * are served without it.
  */
 async function makeGraph(
   { signal }: ImportRequest,
   made: Choices & { file: OnnxFile; original: Original; trial: Trial },
 ): Promise<{ plan: GraphPlan; check: GraphCheck }> {
   const { file, original, facts, decision } = made;
+  const { mode } = decision.pooling;
   const target = join(made.staging, 'model.onnx');
-  const pooling = { gamma: 0, ...decision.pooling };
-  const attempt = async (plan: GraphPlan) => {
+  const attempt = async (plan: GraphPlan, pooling: Pooling) => {
     await writeWithAddition(file, { addition: joined(plan.additions), target, signal });
     const check = await checkGraph(target, { ...made, outputs: plan.outputs, pooling, heads: facts.heads });
     return { plan, check };
   };
-  const plan = planGraph(file, original.known, pooling.mode);
-  if (pooling.mode === 'ata') {
-    requireAttention(plan);
-    return attempt(plan);
-  }
+  const plan = planGraph(file, original.known, mode);
+  const hasAttention = plan.outputs.receivedAttention !== undefined;
+  if (mode === 'ata' && !hasAttention) throw attentionUnavailable(plan.attention.replace('none: ', ''));
   try {
-    return await attempt(plan);
+    return await attempt(plan, { gamma: 0, ...decision.pooling });
   } catch (error) {
-    if (!(error instanceof AnchorageError) || !plan.outputs.receivedAttention) throw error;
+    if (!(error instanceof AnchorageError) || !hasAttention) throw error;
     await rm(target, { force: true });
-    return attempt(withoutAttention(plan, error.message));
+    const without = await attempt(withoutAttention(plan, error.message), {
+      mode: mode === 'ata' ? 'mean' : mode,
+      gamma: 0,
+    });
+    if (mode === 'ata') throw attentionUnavailable(error.message);
+    return without;
   }
 }
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type ImportedModel, type ImportRequest, importModel } from '../../../src/model/import/import-model.js';
 import { findModelFiles, type LocalChoice } from '../../../src/model/import/model-files.js';
 import { readManifest, verifyFiles } from '../../../src/model/manifest.js';
-import { HEADS, HIDDEN, type TinyEncoder, tinyEncoderBytes } from './tiny-encoder.js';
+import { HEADS, HIDDEN, POSITIONS, type TinyEncoder, tinyEncoderBytes } from './tiny-encoder.js';
 import {
   type FileContents,
   TOKENIZER,
@@ -145,7 +145,7 @@ describe('an imported version', () => {
 describe('a graph whose last attention cannot be had', () => {
   it.each([
     ['fused', /fused com\.microsoft\.MultiHeadAttention operator \(.+--pooling mean or --pooling cls/],
-    ['folded', /--pooling mean or --pooling cls/],
+    ['folded', /self-check failed: received attention sums to .+--pooling mean or --pooling cls/],
   ] as const)('is refused with the reason where it is %s', async (attention, reason) => {
     await expect(imported(meanModel({ attention }))).rejects.toThrow(reason);
   });
@@ -168,6 +168,9 @@ describe('a graph whose last attention cannot be had', () => {
   });
 });
 
+/** Claims twice the length that the encoder has positions for. */
+const MORE_TOKENS = { 'config.json': {}, 'sentence_bert_config.json': { max_seq_length: 2 * POSITIONS } };
+
 describe('what cannot be imported leaves nothing behind', () => {
   const bad: [string, FileContents, Options, RegExp][] = [
     ['a pooling that is not served', tinyModelFiles('max_tokens'), {}, /max pooling, which is not served/],
@@ -186,6 +189,12 @@ describe('what cannot be imported leaves nothing behind', () => {
       { ...meanModel(), 'config.json': { num_attention_heads: 3 } },
       {},
       /not to the 3 heads/,
+    ],
+    [
+      'fewer positions than it claims',
+      { ...meanModel(), ...MORE_TOKENS },
+      {},
+      /cannot run the graph over \[1, 128\] tokens: /,
     ],
     ['data outside its folder', withExternalData(meanModel(), '../secret'), {}, /unsafe file name/],
     ['data that is missing', without(withExternalData(meanModel()), 'onnx/model.onnx_data'), {}, /model\.onnx_data/],

@@ -140,7 +140,7 @@ class GraphWriter {
     ]);
     const masked = this.node('Add', [scores, mask]);
     const folded = style === 'folded' && layer === LAYERS - 1;
-    const softmax = this.#softmax(folded ? this.#fold(masked) : masked, { style, axis: folded ? 2 : -1 });
+    const softmax = this.#softmax(folded ? this.#fold(masked) : masked, style);
     const probabilities = this.#guarded(softmax, style);
     const values = folded ? this.#fold(this.#split(value)) : this.#split(value);
     const attended = this.#multiply(probabilities, values);
@@ -182,10 +182,10 @@ class GraphWriter {
     this.graph.output.push(valueInfo(name, this.#float, rank));
   }
 
-  #softmax(scores: string, { style, axis }: { style: AttentionStyle; axis: number }): string {
-    if (style !== 'written-out') return this.node('Softmax', [scores], { axis });
+  #softmax(scores: string, style: AttentionStyle): string {
+    if (style !== 'written-out') return this.node('Softmax', [scores], { axis: -1 });
     const exponentials = this.node('Exp', [scores]);
-    const sums = this.node('ReduceSum', [exponentials, this.integers([1], [axis])], { keepdims: 1 });
+    const sums = this.node('ReduceSum', [exponentials, this.integers([1], [-1])], { keepdims: 1 });
     return this.node('Div', [exponentials, sums]);
   }
 
