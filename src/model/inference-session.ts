@@ -58,7 +58,7 @@ export class EncoderSession {
       feeds[name] = new Tensor('int64', this.#feed(name).view(texts * tokens), shape);
     }
     const names = wanted.map((output) => this.#manifest.outputs[output]!);
-    const results = await this.#session.run(feeds, names);
+    const results = await this.#session.run(feeds, names, { logSeverityLevel: FATAL });
     const tensors = wanted.map((output, i) => [output, results[names[i]!]!] as const);
     const outputs = Object.fromEntries(tensors.map(([output, { data }]) => [output, data as Float32Array]));
     const wide = tensors.find(([output]) => output === 'hiddenStates' || output === 'sentenceEmbedding');
@@ -90,6 +90,9 @@ export class EncoderSession {
     return { input_ids: this.#ids, attention_mask: this.#mask, token_type_ids: this.#types }[name as FeedName];
   }
 }
+
+/** Errors come back as exceptions; ONNX Runtime need not write them to standard error besides. */
+const FATAL = 4;
 
 type FeedName = 'input_ids' | 'attention_mask' | 'token_type_ids';
 const feeders: Record<FeedName, true> = { input_ids: true, attention_mask: true, token_type_ids: true };
@@ -125,8 +128,7 @@ async function createSession({ folder, device, threads }: SessionOptions): Promi
       interOpNumThreads: 1,
       executionMode: 'sequential',
       graphOptimizationLevel: 'all',
-      // Errors only: a warning a node would drown the log.
-      logSeverityLevel: 3,
+      logSeverityLevel: FATAL,
     });
   } catch (error) {
     const { message } = error as Error;

@@ -97,6 +97,7 @@ export class ModelRegistry {
   /** Answers what was accepted, then ends all threads. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#show(this.#live.manifest, undefined);
     await Promise.all([this.#live.close(), ...[...this.#retiring.keys()].map((embedder) => embedder.close())]);
   }
 

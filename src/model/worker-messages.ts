@@ -14,6 +14,9 @@ export type Started<Info> = { readonly info: Info } | { readonly fault: Fault };
 
 export type Envelope<Request> = { readonly id: number; readonly request: Request };
 
+/** Asks a thread to end when it has answered what came before. */
+export const STOP = 'stop';
+
 export type Answer<Reply> =
   | { readonly id: number; readonly reply: Reply }
   | { readonly id: number; readonly fault: Fault };

@@ -1,7 +1,7 @@
 /** The worker's end of the protocol: announces itself, then answers one request after the other. */
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
-import type { Answer, Envelope, Fault, Started } from './worker-messages.js';
+import { type Answer, type Envelope, type Fault, STOP, type Started } from './worker-messages.js';
 
 export interface Served<Request, Reply, Info> {
   readonly info: Info;
@@ -17,7 +17,9 @@ export async function serve<Data, Request, Reply, Info>(
   if (!port) throw new TypeError('this file runs as a worker thread only');
   try {
     const served = await start(workerData as Data);
-    port.on('message', async ({ id, request }: Envelope<Request>) => {
+    port.on('message', async (message: Envelope<Request> | typeof STOP) => {
+      if (message === STOP) return port.close();
+      const { id, request } = message;
       try {
         const { reply, transfer } = await served.answer(request);
         port.postMessage({ id, reply } satisfies Answer<Reply>, transfer);
@@ -28,6 +30,7 @@ export async function serve<Data, Request, Reply, Info>(
     port.postMessage({ info: served.info } satisfies Started<Info>);
   } catch (error) {
     port.postMessage({ fault: faultOf(error) } satisfies Started<Info>);
+    port.close();
   }
 }
 

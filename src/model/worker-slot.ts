@@ -63,7 +63,7 @@ export class WorkerSlot<Request, Reply, Info> {
     this.#closed = true;
     clearTimeout(this.#pause);
     for (const { reject } of this.#waiting.splice(0)) reject(new WorkerDied(this.#file, 'closed'));
-    await this.#thread.terminate();
+    await this.#thread.stop();
   }
 
   #watch(): void {
@@ -75,7 +75,7 @@ export class WorkerSlot<Request, Reply, Info> {
   async #replace(pauseMs: number): Promise<void> {
     try {
       const thread = await WorkerThread.start<Request, Reply, Info>(this.#file, this.#data);
-      if (this.#closed) return void thread.terminate();
+      if (this.#closed) return await thread.stop();
       this.#thread = thread;
       this.#watch();
       this.#owner?.restarted();

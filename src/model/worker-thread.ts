@@ -6,7 +6,7 @@
 import { type Transferable, Worker } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
 import { workerUrl } from '../worker-url.js';
-import type { Answer, Envelope, Fault, Started } from './worker-messages.js';
+import { type Answer, type Envelope, type Fault, STOP, type Started } from './worker-messages.js';
 
 export class WorkerDied extends Error {
   constructor(file: string, cause: unknown) {
@@ -36,8 +36,7 @@ export class WorkerThread<Request, Reply, Info> {
         worker.off('exit', failed);
         if ('info' in first) resolve(new WorkerThread(file, worker, first.info));
         else {
-          worker.terminate();
-          reject(errorOf(first.fault));
+          worker.once('exit', () => reject(errorOf(first.fault)));
         }
       });
     });
@@ -74,8 +73,13 @@ export class WorkerThread<Request, Reply, Info> {
     });
   }
 
-  async terminate(): Promise<void> {
-    await this.#worker.terminate();
+  /**
+   * Lets the thread finish what it is at and end by itself. It must not be terminated from outside: ONNX Runtime's
+   * binding takes the whole process down when its thread is cut off inside a forward pass.
+   */
+  async stop(): Promise<void> {
+    if (!this.#dead) this.#worker.postMessage(STOP);
+    await this.died;
   }
 
   #settle(answer: Answer<Reply>): void {

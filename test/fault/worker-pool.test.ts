@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createMetrics } from '../../src/metrics.js';
+import { EmbedTask } from '../../src/model/embed-task.js';
+import { readManifest } from '../../src/model/manifest.js';
+import { WorkerPool } from '../../src/model/worker-pool.js';
+import { defaultFolder } from '../model/real-embedder.js';
+import { crash, crashNewThreads, livingThreads } from './threads.js';
+
+const metrics = createMetrics();
+let pool: WorkerPool;
+beforeAll(async () => {
+  const data = {
+    folder: defaultFolder,
+    manifest: await readManifest(defaultFolder),
+    device: 'cpu',
+    threads: 1,
+  } as const;
+  pool = await WorkerPool.open({ workers: 1, batchTokensMax: 4096, data, metrics });
+});
+afterAll(() => pool.close());
+
+const policy = { maxTokens: 512, truncate: true, direction: 'right' } as const;
+/** Beyond the model's table of embeddings: ONNX Runtime refuses the whole batch that it is in. */
+const POISON = 1_000_000;
+
+/** Hands a text straight to the pool, behind every check; resolves to its vector's length or its error's code. */
+function computed(...ids: number[]): Promise<number | string> {
+  return new Promise((resolve) => {
+    const task = new EmbedTask({
+      work: { kind: 'vectors', pooling: { mode: 'mean', gamma: 0 } },
+      lane: 'bulk',
+      policy,
+      ids: Int32Array.from(ids),
+      onSettled: () => undefined,
+    });
+    task.join({
+      done: (_task, values) => resolve(values.length),
+      failed: (failure) => resolve((failure('inputs[0]') as Error & { code: string }).code),
+    });
+    pool.push(task);
+  });
+}
+
+const restarts = async () => (await metrics.workerRestarts.get()).values[0]!.value;
+
+describe('the worker pool', () => {
+  it('lets a text that breaks its batch of 64 fail alone', async () => {
+    const ids = Array.from({ length: 64 }, (_, i) => [101, i === 41 ? POISON : 2000 + i, 102]);
+    const results = await Promise.all(ids.map((text) => computed(...text)));
+    expect(results.filter((result) => result === 384)).toHaveLength(63);
+    expect(results[41]).toBe('INFERENCE_FAILED');
+    expect(await restarts()).toBe(0);
+    expect(pool.problem).toBeUndefined();
+  });
+
+  it('runs the batch of a worker that crashed once more, on the thread that replaces it', async () => {
+    const [thread] = livingThreads();
+    const results = Array.from({ length: 20 }, (_, i) => computed(101, 3000 + i, 102));
+    const gone = crash(thread!);
+    expect(await Promise.all(results)).toEqual(Array(20).fill(384));
+    await gone;
+    expect(await restarts()).toBe(1);
+    expect(livingThreads()).toHaveLength(1);
+  });
+
+  it('gives a text up when every worker that gets it dies, and serves the next', async () => {
+    crashNewThreads(true);
+    const doomed = computed(101, 4000, 102);
+    await crash(livingThreads()[0]!);
+    expect(await doomed).toBe('INFERENCE_FAILED');
+    crashNewThreads(false);
+    expect(await computed(101, 4001, 102)).toBe(384);
+  });
+});
