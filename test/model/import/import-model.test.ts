@@ -194,7 +194,7 @@ describe('what cannot be imported leaves nothing behind', () => {
       'fewer positions than it claims',
       { ...meanModel(), ...MORE_TOKENS },
       {},
-      /cannot run the graph over \[1, 128\] tokens: /,
+      /cannot run the graph over \[8, 128\] tokens: /,
     ],
     ['data outside its folder', withExternalData(meanModel(), '../secret'), {}, /unsafe file name/],
     ['data that is missing', without(withExternalData(meanModel()), 'onnx/model.onnx_data'), {}, /model\.onnx_data/],
