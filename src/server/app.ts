@@ -10,6 +10,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
+  LogController,
   type RawReplyDefaultExpression,
   type RawRequestDefaultExpression,
   type RawServerDefault,
@@ -49,7 +50,8 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   const app: App = Fastify({
     ...(logger ? { loggerInstance: logger } : {}),
     bodyLimit: parts.config.bodyBytesMax,
-    disableRequestLogging: true,
+    // request-metrics.ts logs a request once, by its route.
+    logController: new LogController({ disableRequestLogging: true }),
     // Refuse rather than bend: a number is not silently made a string, a field that we do not know is named.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, verbose: true, allowUnionTypes: true } },
     schemaErrorFormatter: (errors) => Object.assign(new Error('schema'), { errors }),

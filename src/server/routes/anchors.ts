@@ -10,6 +10,7 @@ import {
   promptNamed,
   writeUsageHeaders,
 } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 
 const AnchorsBody = Type.Object(
@@ -50,7 +51,7 @@ export function anchorRoutes(app: App, parts: Parts): void {
       const inputs = listInputs(given);
       checkInputBounds(inputs, 'inputs', parts);
       const prompt = promptNamed(prompt_name, live.manifest);
-      const answer = await live.anchors(inputs, { prompt, lane: laneOf(inputs), signal: request.signal });
+      const answer = await live.anchors(inputs, { prompt, lane: laneOf(inputs), signal: hangUpSignal(reply) });
       writeUsageHeaders(reply, live.manifest, answer);
       return answer.anchors.map((anchors) => (top === undefined ? [...anchors] : heaviest(anchors, top)));
     },

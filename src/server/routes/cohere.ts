@@ -9,6 +9,7 @@ import type { Manifest } from '../../model/manifest.js';
 import type { App } from '../app.js';
 import { vectorJson } from '../embedding-json.js';
 import { checkDimensions, checkInputBounds, laneOf, writeUsageHeaders } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import { sendJsonPieces } from '../send-json.js';
 
@@ -53,7 +54,7 @@ export function cohereRoutes(app: App, parts: Parts): void {
         prompt: promptOf(input_type, live.manifest),
         truncate: truncate !== 'NONE',
         truncationDirection: truncate === 'START' ? 'left' : 'right',
-        signal: request.signal,
+        signal: hangUpSignal(reply),
         ...(output_dimension === undefined ? {} : { dimensions: output_dimension }),
       });
       writeUsageHeaders(reply, live.manifest, embeddings);

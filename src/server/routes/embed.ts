@@ -16,6 +16,7 @@ import {
   promptNamed,
   writeUsageHeaders,
 } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import { sendJsonPieces } from '../send-json.js';
 
@@ -65,7 +66,7 @@ export function embedRoutes(app: App, parts: Parts): void {
         const inputs = listInputs(body.inputs);
         checkInputBounds(inputs, 'inputs', parts);
         const options = embedOptions(body, live.manifest);
-        const embeddings = await live.embed(inputs, { ...options, lane: laneOf(inputs), signal: request.signal });
+        const embeddings = await live.embed(inputs, { ...options, lane: laneOf(inputs), signal: hangUpSignal(reply) });
         writeUsageHeaders(reply, live.manifest, embeddings);
         const { vectors, dimensions } = embeddings;
         if (request.headers.accept === RAW_FLOATS) return sendRawFloats(reply, embeddings);
@@ -86,7 +87,7 @@ export function embedRoutes(app: App, parts: Parts): void {
       const inputs = listInputs(body.inputs);
       checkInputBounds(inputs, 'inputs', parts);
       const options = embedOptions(body, live.manifest);
-      const answer = await live.embedTokens(inputs, { ...options, lane: laneOf(inputs), signal: request.signal });
+      const answer = await live.embedTokens(inputs, { ...options, lane: laneOf(inputs), signal: hangUpSignal(reply) });
       writeUsageHeaders(reply, live.manifest, answer);
       const components = answer.tokens * answer.dimensions;
       return sendJsonPieces(
@@ -107,7 +108,12 @@ export function embedRoutes(app: App, parts: Parts): void {
       checkInputBounds([inputs.source_sentence], 'inputs.source_sentence', parts);
       const options = embedOptions(parameters ?? {}, live.manifest);
       const texts = [inputs.source_sentence, ...inputs.sentences];
-      const embeddings = await live.embed(texts, { ...options, normalize: true, lane: 'bulk', signal: request.signal });
+      const embeddings = await live.embed(texts, {
+        ...options,
+        normalize: true,
+        lane: 'bulk',
+        signal: hangUpSignal(reply),
+      });
       writeUsageHeaders(reply, live.manifest, embeddings);
       const { vectors, dimensions } = embeddings;
       return cosinesTo(vectors.subarray(0, dimensions), vectors.subarray(dimensions));

@@ -16,6 +16,7 @@ import {
   modelId,
   writeUsageHeaders,
 } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import { sendJsonPieces } from '../send-json.js';
 
@@ -70,7 +71,7 @@ export function openaiRoutes(app: App, parts: Parts): void {
       const embeddings = await live.embed(inputs, {
         lane: laneOf(inputs),
         normalize: true,
-        signal: request.signal,
+        signal: hangUpSignal(reply),
         ...(dimensions ? { dimensions } : {}),
       });
       writeUsageHeaders(reply, live.manifest, embeddings);

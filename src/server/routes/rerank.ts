@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import type { App } from '../app.js';
 import { cosinesTo } from '../cosines.js';
 import { checkInputBounds, promptNamed, writeUsageHeaders } from '../embedding-request.js';
+import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 
 const RerankBody = Type.Object({
@@ -33,7 +34,12 @@ export function rerankRoutes(app: App, parts: Parts): void {
       const { live } = parts.models;
       checkInputBounds(texts, 'texts', parts);
       checkInputBounds([query], 'query', parts);
-      const shared = { truncate: truncate ?? true, normalize: true, lane: 'query', signal: request.signal } as const;
+      const shared = {
+        truncate: truncate ?? true,
+        normalize: true,
+        lane: 'query',
+        signal: hangUpSignal(reply),
+      } as const;
       const prompts = live.manifest.prompts;
       const [asked, found] = await Promise.all([
         live.embed([query], { ...shared, prompt: 'query' in prompts ? promptNamed('query', live.manifest) : '' }),
