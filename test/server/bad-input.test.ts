@@ -62,7 +62,7 @@ describe('a bad body is refused before the model sees it', () => {
       'VALIDATION',
       /no prompt/,
     ],
-    ['a prototype', '{"inputs": "a", "__proto__": {"x": 1}}', 400, 'INVALID_JSON', /prototype/],
+    ['a prototype', '{"inputs": "a", "__proto__": {"x": 1}}', 400, 'INVALID_JSON', /not valid JSON/],
     ['a number for a flag', { inputs: 'a', normalize: 1 }, 422, 'VALIDATION', /"normalize" must be boolean/],
   ])('%s', async (_what, payload, status, code, message) => {
     const response = await post('/embed', payload);

@@ -35,7 +35,7 @@ describe('/embed', () => {
   it('tells what it cost, in headers', async () => {
     const { headers } = await post('/embed', { inputs: [A, B] });
     expect(headers['x-model-version']).toBe('all-minilm-l6-v2@1-int8');
-    expect(Number(headers['x-compute-tokens'])).toBe(11 + 10);
+    expect(Number(headers['x-compute-tokens'])).toBe(11 + 11);
     expect(Number(headers['x-compute-characters'])).toBe(A.length + B.length);
     expect(headers['x-truncated']).toBe('0');
     for (const name of ['x-total-time', 'x-tokenization-time', 'x-queue-time', 'x-inference-time']) {
@@ -82,7 +82,7 @@ describe('/embed', () => {
     const right = await post('/embed', { inputs: [long + C, B] });
     const left = await post('/embed', { inputs: [C + long, B], truncation_direction: 'left' });
     expect([right.headers['x-truncated'], left.headers['x-truncated']]).toEqual(['1', '1']);
-    expect(Number(right.headers['x-compute-tokens'])).toBe(512 + 10);
+    expect(Number(right.headers['x-compute-tokens'])).toBe(512 + 11);
     const withoutC = (await post('/embed', { inputs: long })).json<number[][]>()[0]!;
     expect(cosine(right.json<number[][]>()[0]!, withoutC)).toBeGreaterThan(0.9999);
   });
@@ -123,7 +123,7 @@ describe('the routes beside it', () => {
     >();
     expect(anchors!.reduce((sum, { weight }) => sum + weight, 0)).toBeCloseTo(1, 5);
     for (const { special, text, start, stop } of anchors!) {
-      if (!special) expect(A.slice(start!, stop!).toLowerCase()).toBe(text.replace(/^##/, ''));
+      if (!special) expect(A.slice(start!, stop!)).toBe(text);
     }
     const [top] = (await post('/anchors', { inputs: A, top: 2 })).json<{ weight: number }[][]>();
     expect(top).toHaveLength(2);
@@ -179,7 +179,7 @@ describe('/v1/embeddings', () => {
     expect(floats).toMatchObject({
       object: 'list',
       model: 'all-minilm-l6-v2@1-int8',
-      usage: { prompt_tokens: 21, total_tokens: 21 },
+      usage: { prompt_tokens: 22, total_tokens: 22 },
     });
     expect(floats.data.map(({ index }: { index: number }) => index)).toEqual([0, 1]);
     const bytes = Buffer.from(packed.data[1].embedding, 'base64');
@@ -212,7 +212,7 @@ describe('/v2/embed', () => {
     const payload = { texts: [A, B], input_type: 'search_query', embedding_types: types, model: 'embed-v4.0' };
     const { embeddings, texts, meta } = (await post('/v2/embed', payload)).json();
     expect(texts).toEqual([A, B]);
-    expect(meta.billed_units.input_tokens).toBe(21);
+    expect(meta.billed_units.input_tokens).toBe(22);
     const [float, int8, uint8, binary, ubinary] = types.map((type) => embeddings[type][0] as number[]);
     expect([float, int8, uint8, binary, ubinary].map((vector) => vector!.length)).toEqual([384, 384, 384, 48, 48]);
     expect(cosine(float!, int8!)).toBeGreaterThan(0.99);
