@@ -142,10 +142,13 @@ export class Collection {
     };
   }
 
-  /** Builds the graph without its tombstones, and empties files of what was deleted; reads and writes go on. */
+  /**
+   * Builds the graph without its tombstones, writes it, and empties files of what was deleted; reads and writes go on. When
+   * this is done, nothing that was deleted before is in any file of the collection.
+   */
   async compact(): Promise<void> {
     await this.threads.searcher.call('compact', { name: this.name });
-    await this.threads.writer.call('compact', { name: this.name });
+    await this.threads.compactFiles(this.name);
   }
 
   private answer(request: SearchRequest): Promise<SearchAnswer> {

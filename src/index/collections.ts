@@ -29,11 +29,14 @@ export interface CollectionsOptions {
   readonly graphFrom?: number;
   /** Share of a graph's nodes that may be tombstones before it is built anew. */
   readonly tombstoneShareMax?: number;
+  /** Tombstones below which that is never worth it. */
+  readonly tombstonesMin?: number;
 }
 
 /** An exact pass over this many vectors of 384 dimensions takes about as long as everything else in a search. */
 const GRAPH_FROM = 5_000;
 const TOMBSTONE_SHARE_MAX = 0.2;
+const TOMBSTONES_MIN = 1_000;
 const NO_GRAPHS =
   'usearch cannot be loaded here: every search is EXACT, and slow in large collections; npm install usearch, with a C++ compiler where no prebuilt binary fits';
 
@@ -49,6 +52,7 @@ export class Collections {
     const indexOptions: IndexOptions = {
       graphFrom: options.graphFrom ?? GRAPH_FROM,
       tombstoneShareMax: options.tombstoneShareMax ?? TOMBSTONE_SHARE_MAX,
+      tombstonesMin: options.tombstonesMin ?? TOMBSTONES_MIN,
     };
     const onState = (name: string, state: VectorState): void => this.measure(name, state);
     const onNotice = ({ level, collection, message }: Notice): void => options.logger?.[level]({ collection }, message);

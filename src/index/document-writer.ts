@@ -28,18 +28,19 @@ interface Row {
   readonly searchable: number;
 }
 
+/** 16 MiB: other writes wait for one such step at most. */
+const VACUUM_PAGES = 2048;
+
 const ROW = 'd.label, d.id, d.parent, d.searchable';
 
 export class DocumentWriter {
   readonly db: Connection;
   private readonly statements: ReturnType<typeof prepare>;
-  private readonly fullText: boolean;
   private deleteVector: Statement[] = [];
 
   /** @param generations whose vector tables hold rows of documents: the live one, and one that is being built. */
   constructor(db: Connection, state: CollectionState, generations: readonly number[]) {
     this.db = db;
-    this.fullText = state.settings.fullText;
     this.statements = prepare(db, state);
     this.useGenerations(generations);
   }
@@ -84,12 +85,14 @@ export class DocumentWriter {
     })();
   }
 
-  /** After a delete: frees pages and empties the WAL, so that no file still holds what is gone. @returns whether it could. */
-  compact(): boolean {
-    if (this.fullText) this.db.exec(`INSERT INTO fulltext (fulltext) VALUES ('optimize')`);
-    this.db.pragma('incremental_vacuum');
+  /**
+   * After deletes: gives free pages back (some; call again while there are) and empties the WAL. What was deleted is then in
+   * no file: secure_delete, FTS5's too, overwrote it in the database, and the WAL was its last copy.
+   */
+  compact(): { freePages: number; walEmptied: boolean } {
+    this.db.pragma(`incremental_vacuum(${VACUUM_PAGES})`);
     const [outcome] = this.db.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
-    return outcome?.busy === 0;
+    return { freePages: this.db.pragma('freelist_count', { simple: true }) as number, walEmptied: outcome?.busy === 0 };
   }
 
   /** From now on a row that goes is removed from the vector tables of these generations. */

@@ -57,6 +57,13 @@ export class IndexThreads {
     }
   }
 
+  /** Gives back free pages and empties the WAL. */
+  async compactFiles(name: string): Promise<void> {
+    let outcome: { freePages: number; walEmptied: boolean };
+    do outcome = await this.writer.call('compact', { name });
+    while (outcome.freePages > 0 || !outcome.walEmptied);
+  }
+
   forget(name: string): void {
     this.states.delete(name);
     this.prunedSequences.delete(name);
@@ -72,9 +79,12 @@ export class IndexThreads {
   }
 
   private hear(name: string, state: VectorState): void {
+    const rebuilt = state.rebuilds > (this.states.get(name)?.rebuilds ?? state.rebuilds);
     this.states.set(name, state);
     this.onState(name, state);
     this.letWritersLookAgain();
+    // A graph is built anew when much was deleted: time to empty the files of it too.
+    if (rebuilt) this.compactFiles(name).catch(() => {});
     const { snapshotSequence } = state;
     if (snapshotSequence === undefined || snapshotSequence === this.prunedSequences.get(name)) return;
     this.prunedSequences.set(name, snapshotSequence);

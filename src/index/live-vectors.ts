@@ -32,6 +32,7 @@ export class LiveVectors {
   private writing: Promise<void> | undefined;
   private readonly watch: RecallWatch;
   private readonly log: VectorIndexOptions['log'];
+  private onRebuilt: (() => void)[] = [];
   private idleWork = Promise.resolve();
   private searches = 0;
   private searchedAtMs = 0;
@@ -85,14 +86,19 @@ export class LiveVectors {
     this.dense.efSearch = this.watch.tunedEfSearch ?? this.dense.efSearch;
   }
 
-  compact(): void {
+  /** Resolves when the new graph is in use and on disk. */
+  async compact(): Promise<void> {
     this.catchUp();
     this.index.compact();
+    if (this.index.rebuildProgress !== undefined) await new Promise<void>((resolve) => this.onRebuilt.push(resolve));
+    await this.writing;
+    await this.snapshot();
   }
 
   /** @returns whether there is more to do. */
   work(sliceMs: number): boolean {
     if (this.index.hasWork) this.reader.atOneCommit(() => this.index.advance(sliceMs));
+    if (this.index.rebuildProgress === undefined) for (const tell of this.onRebuilt.splice(0)) tell();
     if (!this.index.hasWork && this.isWorthASnapshot()) void this.snapshot();
     return this.index.hasWork;
   }
@@ -124,6 +130,7 @@ export class LiveVectors {
       tombstones: index.graph?.tombstones ?? 0,
       rebuildProgress: index.rebuildProgress,
       efSearch: this.dense.efSearch,
+      rebuilds: index.rebuilds,
       recallEstimate: this.watch.estimate,
       snapshotSequence: this.snapshotSequence,
       snapshotWrittenAtMs: this.snapshotWrittenAtMs,

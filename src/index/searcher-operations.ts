@@ -4,6 +4,7 @@ import type { DenseAnswer, DenseRequest } from './dense-search.js';
 export interface IndexOptions {
   readonly graphFrom: number;
   readonly tombstoneShareMax: number;
+  readonly tombstonesMin: number;
 }
 
 export interface VectorState {
@@ -18,6 +19,8 @@ export interface VectorState {
   readonly efSearch: number;
   /** Of sampled live queries, against exact search; undefined before the first sample. */
   readonly recallEstimate: number | undefined;
+  /** Graphs built anew since the collection was opened. */
+  readonly rebuilds: number;
   /** Of the newest snapshot on disk. */
   readonly snapshotSequence: number | undefined;
   readonly snapshotWrittenAtMs: number | undefined;
@@ -28,6 +31,7 @@ export type SearcherOperations = {
   search: (argument: { name: string; request: DenseRequest }) => DenseAnswer;
   /** Looks at what was committed; its answer is the state then. */
   catchUp: (argument: { name: string }) => VectorState;
+  /** Answered when the new graph is in use and on disk. */
   compact: (argument: { name: string }) => void;
   snapshot: (argument: { name: string }) => VectorState;
   close: (argument: { name: string }) => void;

@@ -95,8 +95,9 @@ serveCalls<SearcherOperations>(parentPort!, {
     return live.state();
   },
   compact: async ({ name }) => {
-    (await collection(name)).compact();
+    const rebuilt = (await collection(name)).compact();
     startWork();
+    await rebuilt;
   },
   snapshot: async ({ name }) => {
     const live = await collection(name);

@@ -29,12 +29,13 @@ export interface VectorIndexOptions {
   readonly graphFrom: number;
   /** Share of tombstones among the nodes above which the graph is built anew. */
   readonly tombstoneShareMax: number;
+  /** Below this many tombstones no graph is built anew: it would not be worth it. */
+  readonly tombstonesMin: number;
   readonly log: (level: 'info' | 'warn', message: string) => void;
 }
 
 /** Rows read between two looks at the event loop while the table is filled. */
 const LOAD_ROWS = 1000;
-const TOMBSTONES_MIN = 1000;
 const SCATTERED_COST = 4;
 /** usearch sums in another order than we do: the k-th may change places with its next. */
 const EXACT_SPARE = 8;
@@ -48,6 +49,8 @@ export class VectorIndex {
   private applied: number;
   private lastLabel = 0;
   private changes = 0;
+  /** Graphs that were built beside another, or beside exact search, and took over. */
+  rebuilds = 0;
   /** Of the snapshot that the graph came from. */
   loadedSnapshot: { readonly sequence: number; readonly writtenAtMs: number } | undefined;
 
@@ -126,6 +129,7 @@ export class VectorIndex {
     if (this.next.backlog.size > 0) return;
     this.current = this.next;
     this.next = undefined;
+    this.rebuilds++;
     // A graph built anew has no snapshot, or one that no longer resembles it.
     this.changes = Number.POSITIVE_INFINITY;
     this.options.log('info', `graph built: ${this.current.graph.size} vectors`);
@@ -271,7 +275,7 @@ export class VectorIndex {
       return;
     }
     const { tombstones, size } = this.current.graph;
-    if (tombstones > TOMBSTONES_MIN && tombstones > this.options.tombstoneShareMax * (tombstones + size))
+    if (tombstones > this.options.tombstonesMin && tombstones > this.options.tombstoneShareMax * (tombstones + size))
       this.compact();
   }
 

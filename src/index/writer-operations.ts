@@ -21,7 +21,7 @@ export type WriterOperations = {
   }) => { updated: number; sequence: number } & Committed;
   delete: (argument: { name: string; selection: Selection }) => { deleted: number; sequence: number } & Committed;
   prune: (argument: { name: string; upToSequence: number }) => void;
-  compact: (argument: { name: string }) => { emptied: boolean };
+  compact: (argument: { name: string }) => { freePages: number; walEmptied: boolean };
   drop: (argument: { name: string }) => void;
   close: (argument: Record<string, never>) => void;
 };

@@ -86,7 +86,7 @@ serveCalls<WriterOperations>(parentPort!, {
     return group.add(() => writer.delete(selection));
   },
   prune: ({ name, upToSequence }) => storing(() => collection(name).writer.pruneTombstones(upToSequence)),
-  compact: ({ name }) => storing(() => ({ emptied: collection(name).writer.compact() })),
+  compact: ({ name }) => storing(() => collection(name).writer.compact()),
   drop: ({ name }) => storing(() => drop(name)),
   close: () => {
     for (const { writer } of collections.values()) writer.db.close();
