@@ -17,6 +17,8 @@ SUBCOMMANDS = {
     "export": ("trainer.export.command", "make a model version folder from a Hugging Face encoder folder"),
     "finetune": ("trainer.finetune", "train an encoder by a recipe, from pairs and graded hard negatives"),
     "evaluate": ("trainer.evaluate.command", "judge encoders, or a running server, with confidence intervals"),
+    "mine": ("trainer.mining", "give pairs graded hard negatives from a corpus, by a model's own similarity"),
+    "fuse": ("trainer.fusion", "make one model of several trained from the same base"),
 }
 
 
