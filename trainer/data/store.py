@@ -66,8 +66,11 @@ def open_store(source: Path, folder: Path, name: str, bad_share_max: float = 0.0
 
 
 def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _write(source: Path, folder: Path, name: str, digest: str, bad_share_max: float) -> SourceSummary:
