@@ -10,6 +10,7 @@ from trainer.synthesize.charts import PAPER
 from trainer.synthesize.statistics import Statistics, rises
 
 TEMPLATE = Path(__file__).with_name("report.html")
+LONG_QUERY = 160  # characters; shown in smaller type
 
 
 def report(manifest: dict[str, Any], statistics: Statistics, chart: str, rows: list[dict[str, Any]]) -> str:
@@ -76,9 +77,10 @@ def _group(name: str, counter: Counter[tuple[str, str]]) -> str:
 
 def _record(row: dict[str, Any]) -> str:
     tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in (row["task_type"], row["language"], row["passage_id"][:40]) if tag)
+    size = "query long" if len(row["query"]) > LONG_QUERY else "query"
     zipped = zip(row["neg_levels"], row["neg_levels_asked"], row["neg_origins"], row["neg_similarities"], row["neg"], strict=True)
     negatives = "".join(_negative(*item) for item in zipped)
-    return (f'<article class="card record"><div><div class="label">query</div><div class="query{' long' if len(row["query"]) > 160 else ""}">{escape(row["query"])}</div>{tags}</div>'
+    return (f'<article class="card record"><div><div class="label">query</div><div class="{size}">{escape(row["query"])}</div>{tags}</div>'
             f'<div class="positive"><div class="label">positive · {row["pos_similarities"][0]:.3f}</div><div class="text">{escape(row["pos"][0])}</div>'
             f'{_meter(row["pos_similarities"][0])}</div><div>{negatives}</div></article>')
 

@@ -7,12 +7,15 @@ the author answer.
 
 import json
 import os
+import random
 import re
 import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from vocabulary import SHARED, WORDS
 
 Behaviour = Callable[["Handler", dict[str, Any]], bool]
 
@@ -23,7 +26,7 @@ class ChatServer:
     def __init__(self, behaviour: Behaviour | None = None, key: str = "", port: int = 0) -> None:
         self.behaviour, self.key = behaviour, key
         self.requests: list[dict[str, Any]] = []
-        self.closing = threading.Event()
+        self.closing, self.arrived, self.refused = threading.Event(), threading.Event(), threading.Event()
         handler = type("BoundHandler", (Handler,), {"chat": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
@@ -47,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.chat.requests.append(body)
+        self.chat.arrived.set()
         if self.chat.key and self.headers.get("authorization") != f"Bearer {self.chat.key}":
             self.answer(401, {"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}})
         elif self.chat.behaviour is None or not self.chat.behaviour(self, body):
@@ -83,13 +87,14 @@ def compose(body: dict[str, Any]) -> dict[str, Any]:
     if '"tasks"' in prompt:
         count = int(re.search(r"a list of (\d+)", prompt)[1])
         return {"tasks": [f"Given a question of kind {i} about the collection, retrieve the passage that answers it" for i in range(count)]}
-    words = passage_of(body).split() or [f"word{body['seed'] % 997}x{i}" for i in range(40)]
+    words = passage_of(body).split() or random.Random(body["seed"]).choices(WORDS, k=40)
     levels = sorted({int(level) for level in re.findall(r'"negative_(\d)"', prompt)})
-    query = words[1:12:2] + ["really"]
+    query = words[8:32:3] + ["really"]
     answer = {"query": " ".join(query), **({"positive": " ".join(words)} if '"positive"' in prompt else {})}
     for level in levels:
-        shared = query[: level + 1]
-        filler = [f"other{level}{i}" for i in range(max(len(words) - len(shared), 1))]
+        shared = query[: 2 * level]
+        rng = random.Random(f"{body['seed']}/{level}")
+        filler = [rng.choice(SHARED) for _ in range(max(len(words) - len(shared), 1))]
         answer[f"negative_{level}"] = " ".join(shared + filler)
     return answer
 

@@ -13,23 +13,22 @@ import pytest
 from chat_server import Behaviour, ChatServer
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from vocabulary import SHARED, WORDS, subject_words
 
 from trainer.synthesize.encoder import Encoder
 
-SUBJECTS = ["canals", "glaciers", "violins", "bridges", "enzymes", "comets", "tariffs", "orchids", "turbines", "parchment"]
 DIMENSIONS = 48
 
 
-def passages(count: int, words: int = 40) -> list[dict[str, str]]:
-    """Made-up passages; each has its subject's words and some of its own, so that neighbours exist and none is a repeat."""
+def passages(count: int, words: int = 36) -> list[dict[str, str]]:
+    """Passages on ten subjects; each has words of its subject and shared ones, so that neighbours exist and none is a repeat."""
     rng = random.Random(5)
     rows = []
     for i in range(count):
-        subject = SUBJECTS[i % len(SUBJECTS)]
-        pool = [f"{subject}{n}" for n in range(60)] + [f"common{n}" for n in range(80)]
-        text = [rng.choice(pool) for _ in range(words - 6)]
-        sentences = f"Item {i} is a {subject} {i}th {' '.join(text[:14])}. Then {' '.join(text[14:])}."
-        rows.append({"_id": f"p{i}", "title": f"{subject} number{i} {text[0]} {text[20]}", "text": sentences})
+        pool = subject_words(i % 10) + SHARED[:80]
+        text = rng.sample(pool, words)
+        sentences = f"{text[0].capitalize()} is a {' '.join(text[1:14])}. {text[14].capitalize()} {' '.join(text[15:])}."
+        rows.append({"_id": f"p{i}", "title": " ".join(rng.sample(text, 4)), "text": sentences})
     return rows
 
 
@@ -37,7 +36,7 @@ def passages(count: int, words: int = 40) -> list[dict[str, str]]:
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model version folder whose encoder adds up random word vectors: texts with the same words are similar."""
     folder = tmp_path_factory.mktemp("encoder")
-    vocabulary = {word: i for i, word in enumerate(["[UNK]", "really", "the", "is", "a", "item", "then", "what", *_words(), *_filler()])}
+    vocabulary = {word: i for i, word in enumerate(["[UNK]", "really", "is", "a", "what", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -94,10 +93,3 @@ def settings(tmp_path: Path, encoder_folder: Path, corpus_file: Path) -> dict[st
     return {"output": tmp_path / "dataset", "corpus": (corpus_file,), "encoder": encoder_folder, "encoder_threads": 1, "records": 12,
             "backoff_seconds": 0.01, "timeout_seconds": 5.0, "concurrency": 2, "license": "CC0-1.0"}
 
-
-def _words() -> list[str]:
-    return [f"{subject}{n}" for subject in SUBJECTS for n in range(60)] + [f"common{n}" for n in range(80)] + SUBJECTS
-
-
-def _filler() -> list[str]:
-    return [f"other{n}" for n in range(500)]
