@@ -44,7 +44,7 @@ export class EmbedTask implements Queued {
   tokenizeMs = 0;
   queueMs = 0;
   inferenceMs = 0;
-  readonly #listeners = new Set<TaskListener>();
+  #listeners: readonly TaskListener[] = [];
   readonly #onSettled: TaskSource['onSettled'];
 
   constructor({ work, lane, policy, text, ids, truncated, onSettled }: TaskSource) {
@@ -63,15 +63,15 @@ export class EmbedTask implements Queued {
   }
 
   get abandoned(): boolean {
-    return this.#listeners.size === 0;
+    return this.#listeners.length === 0;
   }
 
   join(listener: TaskListener): void {
-    this.#listeners.add(listener);
+    this.#listeners = [...this.#listeners, listener];
   }
 
   leave(listener: TaskListener): void {
-    this.#listeners.delete(listener);
+    this.#listeners = this.#listeners.filter((other) => other !== listener);
   }
 
   /** Ends a task that nobody waits for. */
@@ -82,13 +82,11 @@ export class EmbedTask implements Queued {
   succeed(values: Float32Array): void {
     this.#onSettled(this, values);
     for (const listener of this.#listeners) listener.done(this, values);
-    this.#listeners.clear();
   }
 
   fail(failure: Failure): void {
     this.#onSettled(this);
     for (const listener of this.#listeners) listener.failed(failure);
-    this.#listeners.clear();
   }
 }
 

@@ -226,8 +226,9 @@ export class Embedder {
       signal,
       onLeave: (task) => this.#path.left(task),
     });
-    for (let index = 0; index < inputs.length && !request.over; index++) {
+    for (let index = 0; index < inputs.length; index++) {
       if (index % INPUTS_A_TURN === INPUTS_A_TURN - 1) await nextTurn();
+      if (request.over) break;
       try {
         const prepared = this.#prepare(inputs[index]!, `${field}[${index}]`, options, policy);
         request.countCharacters(prepared.characters);

@@ -6,7 +6,7 @@
  * worker that dies is replaced, and its batch is run once more; if it dies again, the batch is halved likewise.
  */
 import { AnchorageError } from '../errors.js';
-import type { Metrics } from '../metrics.js';
+import { LANES, type Metrics } from '../metrics.js';
 import { BatchQueue } from './batcher.js';
 import type { EmbedTask } from './embed-task.js';
 import type { Lane } from './embedding-types.js';
@@ -46,6 +46,8 @@ export class WorkerPool {
   readonly #metrics: Metrics;
   /** Batches that failed and go first. */
   readonly #again: Batch[] = [];
+  /** What the gauge of queued texts holds of this pool. */
+  readonly #shown = { query: 0, bulk: 0 };
   #workerMsPerText = 0;
   #succeededAt = performance.now();
   #failuresInARow = 0;
@@ -103,7 +105,6 @@ export class WorkerPool {
     const now = performance.now();
     task.queuedAt ||= now;
     this.#queue.push(task, now);
-    this.#metrics.queueDepth.inc({ lane: task.lane });
     // After the caller's turn, so that texts that come together can share a batch.
     queueMicrotask(this.#pump);
   }
@@ -111,7 +112,7 @@ export class WorkerPool {
   /** False where the task does not wait here (any more). */
   remove(task: EmbedTask): boolean {
     if (!this.#queue.remove(task)) return false;
-    this.#metrics.queueDepth.dec({ lane: task.lane });
+    this.#showDepth();
     return true;
   }
 
@@ -125,10 +126,20 @@ export class WorkerPool {
       const idle = this.#seats.filter(({ slot, busy }) => slot.up && !busy);
       const [seat] = idle;
       const batch = seat && this.#next(idle.length);
-      if (!batch) return;
+      if (!batch) break;
       this.#run(seat, batch);
     }
+    this.#showDepth();
   };
+
+  /** By what changed, because a version that is being drained shares the gauge with the one that took over. */
+  #showDepth(): void {
+    for (const lane of LANES) {
+      const change = this.#queue.size(lane) - this.#shown[lane];
+      if (change !== 0) this.#metrics.queueDepth.inc({ lane }, change);
+      this.#shown[lane] += change;
+    }
+  }
 
   #next(idleWorkers: number): Batch | undefined {
     const again = this.#again.shift();
@@ -137,7 +148,6 @@ export class WorkerPool {
     const tasks = this.#queue.take(now, idleWorkers);
     for (const task of tasks) {
       task.queueMs = now - task.queuedAt;
-      this.#metrics.queueDepth.dec({ lane: task.lane });
       this.#metrics.stageDuration.observe({ stage: 'queue' }, task.queueMs / 1000);
     }
     return tasks.length > 0 ? { tasks, rerun: false } : undefined;
