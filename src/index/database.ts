@@ -6,7 +6,7 @@
  *   texts        label -> text           (apart from documents, so that a pass over metadata reads few pages)
  *   vectors_<g>  label -> float32 little-endian, length 1; g is the generation: one model's vectors each
  *   fulltext     FTS5 over texts, without a copy of them
- *   tombstones   labels that are gone, for a graph that has yet to hear of it; pruned once a snapshot has
+ *   tombstones   labels that are gone, for memory that has yet to hear of it; pruned once it has
  *   meta         key -> value: settings, model, sequence, generation
  *
  * Always true: the writer's connection commits with synchronous=FULL, so what it acknowledged survives a power cut, and
@@ -56,8 +56,6 @@ export interface CollectionState {
   readonly lifeId: string;
   readonly generation: number;
   readonly sequence: number;
-  /** Tombstones up to this sequence are gone; an older snapshot cannot be brought up to date. */
-  readonly prunedSequence: number;
   readonly createdAt: string;
 }
 
@@ -90,7 +88,6 @@ export function createTables(db: Connection, settings: CollectionSettings, model
       lifeId: randomUUID(),
       generation: 1,
       sequence: 0,
-      prunedSequence: 0,
       createdAt: new Date().toISOString(),
     };
     for (const [key, value] of Object.entries(values)) put.run(key, value);
@@ -128,7 +125,6 @@ export function readState(db: Connection): CollectionState {
     lifeId: meta.lifeId as string,
     generation: meta.generation as number,
     sequence: meta.sequence as number,
-    prunedSequence: meta.prunedSequence as number,
     createdAt: meta.createdAt as string,
   };
 }

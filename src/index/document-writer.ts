@@ -77,12 +77,9 @@ export class DocumentWriter {
     });
   }
 
-  /** Drops tombstones that every graph on disk has heard of. */
+  /** Drops tombstones that memory has heard of. */
   pruneTombstones(upToSequence: number): void {
-    this.db.transaction(() => {
-      this.db.prepare('DELETE FROM tombstones WHERE sequence <= ?').run(upToSequence);
-      this.db.prepare(`UPDATE meta SET value = max(value, ?) WHERE key = 'prunedSequence'`).run(upToSequence);
-    })();
+    this.db.prepare('DELETE FROM tombstones WHERE sequence <= ?').run(upToSequence);
   }
 
   /**

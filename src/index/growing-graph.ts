@@ -14,10 +14,6 @@ export class GrowingGraph {
     this.backlog = new Set(backlog);
   }
 
-  remove(label: number): void {
-    if (!this.backlog.delete(label)) this.graph.remove(label);
-  }
-
   /**
    * Inserts from the backlog until it is empty or the time is over.
    * @param vectorsOf the vectors of some labels; one that is missing is no longer live.

@@ -2,7 +2,9 @@
  * The HNSW graph (Malkov and Yashunin, arXiv 1603.09320) of usearch. This is the only file that touches it.
  *
  * Always true: it is a cache, of which nothing is believed: what it finds is looked up among the live labels and scored
- * again. Removal leaves a node that still routes and is never found (a tombstone); a later addition may take its place.
+ * again. Nodes are only ever added. A label that is gone leaves its node behind as a tombstone, which goes on routing, until
+ * the graph is built anew: usearch's own removal gives the slot to a later addition, after which nodes were unreachable, and
+ * after 20,000 replacements in a graph of 400 a search did not return (usearch 2.25.3).
  *
  * Measured on two Zen 4 cores (20,000 x 384, m 16, efConstruction 200): nodes of bfloat16 are inserted 2.5 times and
  * searched 2 to 3 times as fast as nodes of float32, in usearch as in hnswlib, at the same recall once full vectors have
@@ -32,9 +34,6 @@ export const graphsAreAvailable = (): boolean => usearch() !== null;
 
 export class HnswGraph {
   readonly shape: GraphShape;
-  /** Nodes that can be found. */
-  private live = 0;
-  private removed = 0;
   private readonly index: Index;
 
   constructor(shape: GraphShape) {
@@ -54,41 +53,26 @@ export class HnswGraph {
     });
   }
 
-  get size(): number {
-    return this.live;
-  }
-
-  get tombstones(): number {
-    return this.removed;
+  /** Tombstones included. */
+  get nodes(): number {
+    return this.index.size();
   }
 
   /** Nodes with their links at level 0 (2 m of 4 bytes) and the mean of those above; keys of 8 bytes. */
   get bytes(): number {
     const { dimensions, m, quantization } = this.shape;
     const node = (dimensions * NODE_BITS[NODE_SCALARS[quantization]]) / 8 + 2 * m * 4 + 4 * 4 + 8;
-    return Math.round((this.live + this.removed) * node);
-  }
-
-  has(label: number): boolean {
-    return this.index.contains(BigInt(label)) as unknown as boolean;
+    return Math.round(this.nodes * node);
   }
 
   /** @param vector of length 1, with at least the graph's dimensions. */
   add(label: number, vector: Float32Array): void {
     this.index.add(BigInt(label), this.node(vector), 1);
-    this.live++;
-    if (this.removed > 0) this.removed--;
-  }
-
-  remove(label: number): void {
-    if (Number(this.index.remove(BigInt(label))) === 0) return;
-    this.live--;
-    this.removed++;
   }
 
   /** @returns up to `efSearch` labels, nearest first as far as the nodes' scalars can tell. */
   search(vector: Float32Array, efSearch: number): number[] {
-    if (this.live === 0) return [];
+    if (this.nodes === 0) return [];
     const { keys } = this.index.search(this.node(vector), efSearch, 1);
     return Array.from(keys, Number);
   }
@@ -99,11 +83,9 @@ export class HnswGraph {
   }
 
   /** @param path a file whose checksum was verified: usearch believes what it reads. */
-  static load(path: string, shape: GraphShape, counts: { live: number; removed: number }): HnswGraph {
+  static load(path: string, shape: GraphShape): HnswGraph {
     const graph = new HnswGraph(shape);
     graph.index.load(path);
-    graph.live = counts.live;
-    graph.removed = counts.removed;
     return graph;
   }
 

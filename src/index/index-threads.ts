@@ -14,6 +14,9 @@ export interface IndexThreadsOptions {
   readonly onNotice: (notice: Notice) => void;
 }
 
+/** Pruning is a commit of its own: not after every change. */
+const PRUNE_EVERY_CHANGES = 1_000;
+
 export class IndexThreads {
   readonly writer: IndexThread<WriterOperations>;
   readonly searcher: IndexThread<SearcherOperations>;
@@ -85,11 +88,11 @@ export class IndexThreads {
     this.letWritersLookAgain();
     // A graph is built anew when much was deleted: time to empty the files of it too.
     if (rebuilt) this.compactFiles(name).catch(() => {});
-    const { snapshotSequence } = state;
-    if (snapshotSequence === undefined || snapshotSequence === this.prunedSequences.get(name)) return;
-    this.prunedSequences.set(name, snapshotSequence);
+    const { appliedSequence } = state;
+    if (appliedSequence - (this.prunedSequences.get(name) ?? 0) < PRUNE_EVERY_CHANGES) return;
+    this.prunedSequences.set(name, appliedSequence);
     // Fails only where the disk refuses writes or the collection is closing; tombstones then stay, which harms nothing.
-    this.writer.call('prune', { name, upToSequence: snapshotSequence }).catch(() => {});
+    this.writer.call('prune', { name, upToSequence: appliedSequence }).catch(() => {});
   }
 
   private letWritersLookAgain(): void {

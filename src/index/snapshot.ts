@@ -14,7 +14,6 @@
  *   1. usearch writes graph.snapshot.tmp; the stamp is taken in the same breath, so both speak of one moment.
  *   2. The file is hashed; trailer, hash, length and magic are appended.
  *   3. fsync of the file, 4. rename over graph.snapshot, 5. fsync of the folder.
- *   6. Only now may tombstones up to the stamp's sequence be pruned.
  * A crash before 4 leaves the old snapshot and a .tmp that the next start deletes.
  *
  * Always true: a file is given to usearch only after its hash was right and its stamp fits the rows; anything else is
@@ -42,8 +41,7 @@ export interface Stamp {
   /** Labels up to here are in the graph, but for `missing`. */
   readonly lastLabel: number;
   readonly missing: readonly number[];
-  readonly live: number;
-  readonly removed: number;
+  readonly nodes: number;
   readonly shape: GraphShape;
   readonly writtenAt: string;
 }
@@ -53,7 +51,6 @@ export interface Expectation {
   readonly lifeId: string;
   readonly generation: number;
   readonly sequence: number;
-  readonly prunedSequence: number;
   readonly shape: GraphShape;
 }
 
@@ -88,7 +85,9 @@ export async function loadSnapshot(folder: string, expected: Expectation): Promi
   const misfit = misfitOf(stamp, expected);
   if (misfit !== undefined) return { reason: misfit };
   try {
-    return { graph: HnswGraph.load(path, stamp.shape, stamp), stamp };
+    const graph = HnswGraph.load(path, stamp.shape);
+    if (graph.nodes !== stamp.nodes) return { reason: `it has ${graph.nodes} nodes, not ${stamp.nodes}` };
+    return { graph, stamp };
   } catch (error) {
     return { reason: `usearch refused it: ${(error as Error).message}` };
   }
@@ -122,7 +121,6 @@ function misfitOf(stamp: Stamp, expected: Expectation): string | undefined {
   if (JSON.stringify(stamp.shape) !== JSON.stringify(expected.shape)) return 'its graph has another shape';
   if (stamp.sequence > expected.sequence)
     return `it reflects change ${stamp.sequence}, the rows end at ${expected.sequence}`;
-  if (stamp.sequence < expected.prunedSequence) return 'it is too old to be brought up to date';
   return undefined;
 }
 

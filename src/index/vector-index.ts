@@ -79,6 +79,17 @@ export class VectorIndex {
     return this.current?.backlog.size ?? 0;
   }
 
+  /** Nodes of the graph whose labels are gone: they route, and are never found. */
+  get tombstones(): number {
+    return this.current ? this.current.graph.nodes - this.graphSize : 0;
+  }
+
+  /** Live labels in the graph. */
+  get graphSize(): number {
+    return this.current ? this.table.size - this.current.backlog.size : 0;
+  }
+
+  /** The graph that searches may walk. */
   get graph(): HnswGraph | undefined {
     return this.current?.graph;
   }
@@ -96,7 +107,7 @@ export class VectorIndex {
   /** 0 … 1 while a graph is being built anew. */
   get rebuildProgress(): number | undefined {
     if (!this.next) return undefined;
-    return 1 - this.next.backlog.size / Math.max(1, this.next.backlog.size + this.next.graph.size);
+    return 1 - this.next.backlog.size / Math.max(1, this.next.backlog.size + this.next.graph.nodes);
   }
 
   /** Vectors that came or went since the graph was last written, or read, whole. */
@@ -132,14 +143,16 @@ export class VectorIndex {
     this.rebuilds++;
     // A graph built anew has no snapshot, or one that no longer resembles it.
     this.changes = Number.POSITIVE_INFINITY;
-    this.options.log('info', `graph built: ${this.current.graph.size} vectors`);
+    this.options.log('info', `graph built: ${this.current.graph.nodes} vectors`);
   }
 
   /** Labels near the vector, as codes see it: from the graph and its backlog, or from the whole table. */
   candidates(query: Code, vector: Float32Array, efSearch: number): number[] {
     if (!this.current) return this.exactCandidates(query, efSearch);
     const { graph, backlog } = this.current;
-    const found = graph.search(vector, efSearch).filter((label) => this.table.has(label));
+    // Tombstones take their share of what a walk finds.
+    const breadth = Math.ceil((efSearch * graph.nodes) / Math.max(1, this.graphSize));
+    const found = graph.search(vector, Math.min(breadth, efSearch * 2)).filter((label) => this.table.has(label));
     const fresh = this.table.nearestAmong(query, backlog, efSearch).map(({ label }) => label);
     return fresh.length === 0 ? found : [...found, ...fresh];
   }
@@ -195,7 +208,7 @@ export class VectorIndex {
     this.next = new GrowingGraph(new HnswGraph(this.shape), this.table.allLabels());
   }
 
-  /** Writes the present graph. @returns the sequence up to which tombstones are of no more use; undefined without a graph. */
+  /** Writes the present graph. @returns the sequence that it reflects; undefined without a graph. */
   async snapshot(): Promise<number | undefined> {
     if (!this.current) return undefined;
     const stamp = this.stamp(this.current);
@@ -237,7 +250,7 @@ export class VectorIndex {
     this.adopt(loaded.graph, loaded.stamp);
   }
 
-  /** Brings a snapshot's graph up to the table: adds what it lacks to the backlog, removes what is gone. */
+  /** Brings a snapshot's graph up to the table: what it lacks goes to the backlog; what is gone the table does not hold. */
   private adopt(graph: HnswGraph, stamp: Stamp): void {
     const lacking = [
       ...stamp.missing.filter((label) => this.table.has(label)),
@@ -245,8 +258,6 @@ export class VectorIndex {
     ];
     this.current = new GrowingGraph(graph, lacking);
     this.loadedSnapshot = { sequence: stamp.sequence, writtenAtMs: Date.parse(stamp.writtenAt) };
-    const { removed } = this.options.reader.changesAfter(stamp.sequence);
-    for (const label of removed) if (!this.table.has(label)) graph.remove(label);
     this.plan();
   }
 
@@ -262,8 +273,8 @@ export class VectorIndex {
     if (!this.table.has(label)) return;
     this.table.remove(label);
     this.changes++;
-    this.current?.remove(label);
-    this.next?.remove(label);
+    this.current?.backlog.delete(label);
+    this.next?.backlog.delete(label);
   }
 
   /** A first graph when the collection has grown to need one; a new one when too much of it is dead. */
@@ -274,9 +285,9 @@ export class VectorIndex {
       this.current = new GrowingGraph(new HnswGraph(this.shape), this.table.allLabels());
       return;
     }
-    const { tombstones, size } = this.current.graph;
-    if (tombstones > this.options.tombstonesMin && tombstones > this.options.tombstoneShareMax * (tombstones + size))
-      this.compact();
+    const { tombstones } = this;
+    const { tombstonesMin, tombstoneShareMax } = this.options;
+    if (tombstones > tombstonesMin && tombstones > tombstoneShareMax * this.current.graph.nodes) this.compact();
   }
 
   private graphVectors(labels: readonly number[]): Map<number, Float32Array> {
@@ -293,8 +304,7 @@ export class VectorIndex {
       sequence: this.applied,
       lastLabel: this.lastLabel,
       missing: [...backlog],
-      live: graph.size,
-      removed: graph.tombstones,
+      nodes: graph.nodes,
       shape: this.shape,
       writtenAt: new Date().toISOString(),
     };
