@@ -16,6 +16,7 @@ from trainer.export.manifest import write_manifest
 from trainer.export.parity import BOUNDS, Parity, check_parity, measure_parity
 from trainer.export.publish import copy_tokenizer, new_version_folder
 from trainer.export.torch_graph import OUTPUT_NAMES, export_torch_graph
+from trainer.export.trained import check_plain_heads, export_trained, is_trained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,15 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="the model's name, for example all-minilm-l6-v2")
     parser.add_argument("--version", required=True, help="the version's name, for example 1-float32")
     parser.add_argument("--quantization", choices=sorted(BOUNDS), default="float32")
-    parser.add_argument("--gamma", type=float, default=1.0, help="exponent of anchor-token-aware pooling (default 1)")
+    parser.add_argument("--gamma", type=float, help="exponent of anchor-token-aware pooling (default: a trained model's own pooling, else 1)")
     parser.add_argument("--output", type=Path, default=Path("models"), metavar="FOLDER", help="where model versions live")
     parser.add_argument("--origin", default="", help="where the weights come from, kept in the manifest")
     parser.add_argument("--license", default="", help="the weights' licence, kept in the manifest")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.gamma is None and is_trained(arguments.model):
+        export_trained(arguments)
+        return
+    arguments.gamma = 1.0 if arguments.gamma is None else arguments.gamma
     if not 0 <= arguments.gamma <= 8:
         raise InputError(f"--gamma {arguments.gamma} must be between 0 and 8")
+    check_plain_heads(arguments.model)
     encoder = load_encoder(arguments.model)
     with new_version_folder(arguments.output, arguments.name, arguments.version) as folder:
         graph = folder / "model.onnx"
