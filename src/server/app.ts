@@ -16,6 +16,7 @@ import Fastify, {
   type RawServerDefault,
 } from 'fastify';
 import { registerAuth } from './auth.js';
+import { registerClosing } from './closing.js';
 import { registerErrorReplies } from './error-replies.js';
 import { OPENAPI } from './openapi.js';
 import type { Parts } from './parts.js';
@@ -58,6 +59,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   }).withTypeProvider<TypeBoxTypeProvider>();
 
   registerErrorReplies(app);
+  registerClosing(app);
   registerRequestMetrics(app, parts.metrics);
   registerAuth(app, parts);
   await app.register(swagger, OPENAPI);
