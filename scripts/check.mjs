@@ -1,4 +1,4 @@
-/** `npm run check`: lint, types, and every test of the server; ends with the first failure. */
+/** `npm run check`: lint, types, and `npm test`; ends with the first failure. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { prepare, root } from './prepare.mjs';
@@ -8,7 +8,7 @@ const bin = (...parts) => join(root, 'node_modules', ...parts);
 const steps = [
   ['lint', [bin('@biomejs', 'biome', 'bin', 'biome'), 'check', '.']],
   ['types', [bin('typescript', 'bin', 'tsc'), '--noEmit']],
-  ['tests', [bin('vitest', 'vitest.mjs'), 'run']],
+  ['tests', [join(root, 'scripts', 'test.mjs')]],
 ];
 for (const [name, args] of steps) {
   const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
