@@ -1,0 +1,5 @@
+/** usage: transformers-js-library.mjs PROJECT FOLDER THREADS DTYPE MAX_TOKENS */
+import { serve } from './line-driver.mjs';
+import { loadTransformersJs } from './transformers-js.mjs';
+
+await serve(await loadTransformersJs(process.argv.slice(2)));
