@@ -15,6 +15,8 @@ from trainer.events import emit
 SUBCOMMANDS = {
     "synthesize": ("trainer.synthesize.command", "make training data of graded hardness from a corpus, with or without an LLM"),
     "export": ("trainer.export.command", "make a model version folder from a Hugging Face encoder folder"),
+    "quantization-report": ("trainer.export.report", "judge a model's quantizations: parity, loss, batch invariance, speed"),
+    "golden": ("trainer.golden", "write the PyTorch embeddings that the server's tests compare with"),
     "finetune": ("trainer.finetune", "train an encoder by a recipe, from pairs and graded hard negatives"),
     "evaluate": ("trainer.evaluate.command", "judge encoders, or a running server, with confidence intervals"),
     "mine": ("trainer.mining", "give pairs graded hard negatives from a corpus, by a model's own similarity"),

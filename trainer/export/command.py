@@ -12,10 +12,12 @@ from typing import Any
 from trainer.encoder import Encoder, load_encoder
 from trainer.errors import InputError
 from trainer.events import emit
+from trainer.export.calibration import CALIBRATION_TEXTS, read_calibration_texts
+from trainer.export.kinds import write_graph
 from trainer.export.manifest import write_manifest
 from trainer.export.parity import BOUNDS, Parity, check_parity, measure_parity
 from trainer.export.publish import copy_tokenizer, new_version_folder
-from trainer.export.torch_graph import OUTPUT_NAMES, export_torch_graph
+from trainer.export.torch_graph import OUTPUT_NAMES
 from trainer.export.trained import check_plain_heads, export_trained, is_trained
 
 
@@ -26,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quantization", choices=sorted(BOUNDS), default="float32")
     parser.add_argument("--gamma", type=float, help="exponent of anchor-token-aware pooling (default: a trained model's own pooling, else 1)")
     parser.add_argument("--output", type=Path, default=Path("models"), metavar="FOLDER", help="where model versions live")
+    parser.add_argument("--calibration-data", type=Path, action="append", metavar="FILE", default=[],
+                        help="JSON Lines (.gz) of texts or query-positive pairs that int8 is calibrated on; may be repeated "
+                             "(default: arXiv titles and abstracts that come with the trainer)")
     parser.add_argument("--origin", default="", help="where the weights come from, kept in the manifest")
     parser.add_argument("--license", default="", help="the weights' licence, kept in the manifest")
 
@@ -42,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     with new_version_folder(arguments.output, arguments.name, arguments.version) as folder:
         graph = folder / "model.onnx"
         emit("progress", stage="graph", quantization=arguments.quantization)
-        export_torch_graph(encoder, graph)
+        write_graph(encoder, arguments.quantization, graph, read_calibration_texts(arguments.calibration_data or [CALIBRATION_TEXTS]))
         emit("progress", stage="parity")
         parity = measure_parity(encoder, graph, arguments.gamma)
         emit("parity", **parity.figures())
@@ -70,10 +75,17 @@ def _fields(encoder: Encoder, arguments: argparse.Namespace, parity: Parity) -> 
         "prompts": _prompts(encoder.folder),
         "quantization": arguments.quantization,
         "batchInvariant": parity.batch_min_cosine >= 0.9999,
-        "source": {"origin": arguments.origin, "license": arguments.license},
+        "source": {"origin": arguments.origin, "license": arguments.license, **_calibration(arguments)},
         "evaluation": [{"set": "reference_texts", "metric": key, "value": value}
                        for key, value in parity.figures().items() if key != "texts"],
     }
+
+
+def _calibration(arguments: argparse.Namespace) -> dict[str, str]:
+    """What static int8 was calibrated on, by name: the folder is the exporting machine's affair."""
+    if arguments.quantization != "int8":
+        return {}
+    return {"calibration": ", ".join(path.name for path in arguments.calibration_data or [CALIBRATION_TEXTS])}
 
 
 def _prompts(folder: Path) -> dict[str, str]:
