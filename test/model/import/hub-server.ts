@@ -14,14 +14,12 @@ export interface HubBehaviour {
   readonly files: FileContents;
   /** Requests without this token get 401. */
   readonly token?: string;
-  /** Cuts the connection of an answer about `path` after so many bytes, `times` times. */
+  /** Cuts the connection of every answer about `path` after so many bytes, `times` times; some may never arrive. */
   readonly cut?: { readonly path: string; readonly afterBytes: number; times: number };
   /** Sends no more of an answer about `path` after so many bytes, `times` times, and keeps the connection. */
   readonly stall?: { readonly path: string; readonly afterBytes: number; times: number };
   /** Lists another hash than that of the content. */
   readonly wrongHash?: string;
-  /** Called when a cut answer has been cut. */
-  readonly onCut?: () => void;
   /** Called when an answer stalls. */
   readonly onStall?: () => void;
 }
@@ -31,6 +29,7 @@ export interface HubServer {
   /** Requests for contents, as `path` or `path bytes=…`; the probing `bytes=0-0` is left out. */
   readonly contentRequests: string[];
   readonly authorizations: Set<string | undefined>;
+  readonly cutConnections: () => void;
 }
 
 export async function startHub(behaviour: HubBehaviour): Promise<HubServer> {
@@ -52,7 +51,8 @@ export async function startHub(behaviour: HubBehaviour): Promise<HubServer> {
     server.closeAllConnections();
     server.close();
   });
-  return { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, contentRequests, authorizations };
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { endpoint, contentRequests, authorizations, cutConnections: () => server.closeAllConnections() };
 }
 
 /** As the hub does, large files with the SHA-256 of LFS and others with git's SHA-1. */
@@ -103,10 +103,7 @@ function sendFile({ request, response, behaviour, contentRequests, path }: Excha
   });
   const { cut, stall } = behaviour;
   if (!probing && cut?.path === path && cut.times-- > 0) {
-    response.write(part.subarray(0, cut.afterBytes), () => {
-      response.destroy();
-      behaviour.onCut?.();
-    });
+    response.write(part.subarray(0, cut.afterBytes), () => response.destroy());
   } else if (!probing && stall?.path === path && stall.times-- > 0) {
     response.write(part.subarray(0, stall.afterBytes), behaviour.onStall);
   } else {
