@@ -59,6 +59,7 @@ class BatchGradients:
             whole[:, chunks[i]] = vectors[i].detach()
         whole = self.processes.add_up(whole).requires_grad_()
         batch = self._batch(texts, whole, chunks, mine)
+        torch.manual_seed(seed)  # a loss that draws (hard-negative mixing) must draw the same in every process
         value = loss(batch)
         if not torch.isfinite(value):
             return BatchResult(value.item(), 0, batch)

@@ -11,7 +11,6 @@ import argparse
 import json
 import math
 import platform
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,11 @@ from trainer.events import emit
 from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
+from trainer.run_log import RunLog
 from trainer.training_model import finish, pooling_facts, prepare
 
 # What may differ between the command that began a run and the one that goes on with it: nothing that moves the loss.
 MAY_CHANGE = ("device", "micro_batch", "cached", "checkpoint_every", "checkpoints_kept", "evaluation", "license", "notes", "output")
-PROGRESS_SECONDS = 1.0
 
 
 class Diverged(TrainerError):
@@ -68,9 +67,10 @@ def finetune(recipe: Recipe) -> Path:
 
 
 def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
-    output, report = Path(recipe.output), _Report(recipe, processes)
+    output = Path(recipe.output)
     if processes.is_first:
         _keep_recipe(recipe, output)
+    log = RunLog(output / "log.jsonl", recipe.steps, processes.is_first)
     stages, losses, sources = _schedule(recipe, processes)
     model = prepare(recipe).to(processes.device)
     weights = trained_weights(model)
@@ -84,7 +84,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     state: dict[str, Any] = {"step": 0, "tokens": 0, "records": 0, "difficulty": {}, "best": None, "best_step": None, "worse": 0}
     if found := checkpoints(output / "checkpoints"):
         state = load_checkpoint(found[-1], model, optimizer)
-        report.resume(state["step"])
+        log.resume(state["step"])
     difficulty = LevelDifficulty({int(level): value for level, value in state["difficulty"].items()})
 
     def save() -> None:
@@ -115,7 +115,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
         optimizer.step()
         optimizer.zero_grad()
         state |= {"step": step + 1, "tokens": state["tokens"] + tokens, "records": state["records"] + stage.batch * recipe.accumulate}
-        report.step(step, loss, recipe.optimizer.learning_rate * rate, norm, tokens, batch.source)
+        log.step(step, loss, recipe.optimizer.learning_rate * rate, norm, tokens, batch.source)
 
         done = step + 1 == recipe.steps
         if recipe.evaluation.every and ((step + 1) % recipe.evaluation.every == 0 or done):
@@ -123,7 +123,8 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
             if recipe.evaluation.patience and (worse == 0 or processes.any(worse >= recipe.evaluation.patience)):
                 save()
                 if processes.any(worse >= recipe.evaluation.patience):
-                    emit_first(processes, "stopped", reason="no better evaluation", step=step + 1, best=state["best_step"])
+                    if processes.is_first:
+                        emit("stopped", reason="no better evaluation", step=step + 1, best=state["best_step"])
                     break
         asked = processes.any(stop.asked)
         if asked or done or (step + 1) % recipe.checkpoint_every == 0:
@@ -141,16 +142,16 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
 
 def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[list], list[RecordStore]]:
     """Each stage's batches and losses by source. The first process writes the stores; the others then find them."""
-    folder = Path(recipe.output) / "data"
-    stages, losses, stores = [], [], {}
+    stages, losses = [], []
+    paths = list(dict.fromkeys(source.path for stage in recipe.stages for source in stage.sources))
+    stores: dict[str, RecordStore] = {}
     for turn in (processes.is_first, not processes.is_first):
-        for stage in recipe.stages if turn else []:
-            check_order(stage.order)
-            for source in stage.sources:
-                name = f"{list(dict.fromkeys(s.path for st in recipe.stages for s in st.sources)).index(source.path):02d}-{Path(source.path).name.split('.')[0]}"
-                stores[source.path] = open_store(Path(source.path), folder, name, recipe.bad_lines_share_max)
+        for i, path in enumerate(paths if turn else []):
+            name = f"{i:02d}-{Path(path).name.split('.')[0]}"
+            stores[path] = open_store(Path(path), Path(recipe.output) / "data", name, recipe.bad_lines_share_max)
         processes.wait()
     for i, stage in enumerate(recipe.stages):
+        check_order(stage.order)
         own = [stores[source.path] for source in stage.sources]
         stages.append(Stage(own, [source.weight for source in stage.sources], stage.batch, stage.steps * recipe.accumulate, stage.order,
                             recipe.seed * 1000 + i))
@@ -249,39 +250,3 @@ def _where(loss: float, norm: float, step: int, recipe: Recipe, number: int, sou
     return (f"{what} at step {step + 1}, stage {number + 1}, source {recipe.stages[number].sources[source].path}; stopped. "
             + (f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint yet")
             + "; a lower learning rate, a higher temperature or float32 are the usual remedies")
-
-
-def emit_first(processes: Processes, event: str, **fields: Any) -> None:
-    if processes.is_first:
-        emit(event, **fields)
-
-
-class _Report:
-    """log.jsonl, a line a step, and progress events, at most one a second."""
-
-    def __init__(self, recipe: Recipe, processes: Processes) -> None:
-        self.path, self.steps, self.first = Path(recipe.output) / "log.jsonl", recipe.steps, processes.is_first
-        self.began = self.last_step = time.monotonic()
-        self.last_event, self.seen_steps, self.seen_tokens = float("-inf"), 0, 0
-
-    def resume(self, step: int) -> None:
-        """Cut what a killed run logged after its last checkpoint."""
-        if self.first and self.path.is_file():
-            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-            self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-
-    def step(self, step: int, loss: float, rate: float, norm: float, tokens: int, source: int) -> None:
-        if not self.first:
-            return
-        now = time.monotonic()
-        self.seen_steps, self.seen_tokens = self.seen_steps + 1, self.seen_tokens + tokens
-        line = {"step": step + 1, "loss": loss, "learningRate": rate, "gradientNorm": norm, "tokens": tokens, "source": source,
-                "seconds": round(now - self.last_step, 4)}
-        self.last_step = now
-        with self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        if now - self.last_event >= PROGRESS_SECONDS or step + 1 == self.steps:
-            self.last_event = now
-            elapsed = now - self.began
-            emit("progress", stage="finetune", step=step + 1, of=self.steps, loss=round(loss, 6), learningRate=rate,
-                 tokensPerSecond=round(self.seen_tokens / elapsed, 1), etaSeconds=round(elapsed / self.seen_steps * (self.steps - step - 1), 1))
