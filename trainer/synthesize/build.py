@@ -5,7 +5,7 @@ import os
 import platform
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import onnxruntime
@@ -127,6 +127,6 @@ def _manifest(settings: Settings, encoder: Encoder, corpus: Corpus | None, provi
 
 def _session(settings: Settings) -> dict[str, Any]:
     """One start of the run: what may differ from the other ones."""
-    return {"startedAt": datetime.now(UTC).isoformat(timespec="seconds"), "trainer": __version__, "python": platform.python_version(),
+    return {"startedAt": datetime.now(timezone.utc).isoformat(timespec="seconds"), "trainer": __version__, "python": platform.python_version(),
             "onnxruntime": onnxruntime.__version__, "machine": platform.machine(),
             "settings": {key: value for key, value in as_json(settings).items() if key not in identity(settings)}}

@@ -34,4 +34,4 @@ def brainstormed(tasks: Sequence[Task], seed: int, count: int) -> Iterator[Assig
 
 def _seed(seed: int, id_: str) -> int:
     """A positive 31-bit integer, which every endpoint takes."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{id_}".encode()).digest()[:4]) >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}/{id_}".encode()).digest()[:4], "big") >> 1

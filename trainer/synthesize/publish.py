@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from trainer.events import emit
@@ -49,11 +49,14 @@ def _write_triplets(folder: DatasetFolder, levels: int) -> None:
 def _manifest(settings: Settings, parts: Parts, ending: str, statistics: Statistics) -> dict[str, Any]:
     """The folder's manifest with this session closed and the counts of all sessions."""
     manifest = parts.folder.manifest()
-    manifest["sessions"][-1] |= {"endedAt": datetime.now(UTC).isoformat(timespec="seconds"), "ending": ending, "records": statistics.records}
+    manifest["sessions"][-1] |= {"endedAt": datetime.now(timezone.utc).isoformat(timespec="seconds"), "ending": ending, "records": statistics.records}
     return {**manifest, "wanted": settings.records, "counts": statistics.as_json(), "spent": parts.spent(),
             "files": {name: _sha256(parts.folder, name) for name in HASHED if (parts.folder.path / name).is_file()}}
 
 
 def _sha256(folder: DatasetFolder, name: str) -> str:
+    digest = hashlib.sha256()
     with (folder.path / name).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ from trainer.synthesize.words import compression_ratio, jaccard, longest_shared_
 
 LOOPING_BYTES, LOOPING_RATIO = 120, 0.3  # prose of that length compresses to 0.5 and more of itself
 COPIED_RUN, COPIED_SHARE = 6, 0.8
+COPIED_FROM_POSITIVE = 0.5  # a negative that states the positive's own facts is likely to answer
 SAME_WORDS = 0.8  # Jaccard of word trigrams
 LENGTH_FACTOR = 4  # a negative may be this much shorter or longer than the positive
 
@@ -46,6 +47,9 @@ def negative_fault(negative: Negative, draft: Draft, kept: list[Negative]) -> st
         return "speaks to a machine"
     if jaccard(negative.text, draft.positive) >= SAME_WORDS:
         return "says what the positive says"
+    run = longest_shared_run(negative.text, draft.positive)
+    if run >= COPIED_RUN and run >= COPIED_FROM_POSITIVE * count:
+        return "copied from the positive"
     if jaccard(negative.text, draft.query) >= SAME_WORDS:
         return "repeats the query"
     if any(jaccard(negative.text, other.text) >= SAME_WORDS for other in kept):

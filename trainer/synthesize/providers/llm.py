@@ -12,10 +12,11 @@ from trainer.synthesize.prompts import Prompt, Prompts, quoted
 from trainer.synthesize.providers.llamacpp import LlamaServer
 from trainer.synthesize.providers.provider import Attempt, TaskOrder
 from trainer.synthesize.records import Assignment, Draft, Negative, Passage, Task
-from trainer.synthesize.task_types import LONG, TASK_TYPES
+from trainer.synthesize.task_types import LONG, SHORT, TASK_TYPES
 from trainer.synthesize.words import words
 
 TEXT = {"type": "string"}
+WORDS_OF_A_SENTENCE = 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class LlmProvider:
             values.pop("levels")
             return self._query_only, values
         # Written negatives as long as the passage, or length alone would tell them from it.
-        return self._grounded, {**values, "document_shape": f"of about {min(max(about, 8), 120)} words"}
+        length = f"{max(about // WORDS_OF_A_SENTENCE, 1)} full sentences, about {about} words" if about > SHORT[1] // 2 else f"about {about} words"
+        return self._grounded, {**values, "document_shape": length}
 
     def _level_lines(self) -> str:
         return "\n".join(f'"negative_{level}": {text}' for level, text in enumerate(self._levels, start=1))

@@ -1,7 +1,6 @@
 """A corpus, a real ONNX encoder that is small enough to be made here, and settings to run with."""
 
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,23 +12,11 @@ import pytest
 from chat_server import Behaviour, ChatServer
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from vocabulary import SHARED, WORDS, subject_words
+from vocabulary import WORDS, passages
 
 from trainer.synthesize.encoder import Encoder
 
 DIMENSIONS = 48
-
-
-def passages(count: int, words: int = 36) -> list[dict[str, str]]:
-    """Passages on ten subjects; each has words of its subject and shared ones, so that neighbours exist and none is a repeat."""
-    rng = random.Random(5)
-    rows = []
-    for i in range(count):
-        pool = subject_words(i % 10) + SHARED[:80]
-        text = rng.sample(pool, words)
-        sentences = f"{text[0].capitalize()} is a {' '.join(text[1:14])}. {text[14].capitalize()} {' '.join(text[15:])}."
-        rows.append({"_id": f"p{i}", "title": " ".join(rng.sample(text, 4)), "text": sentences})
-    return rows
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,7 @@ def test_a_paraphrase_that_changes_no_word_is_leakage() -> None:
 
 @pytest.mark.parametrize(("text", "fault"), [
     ("Gates.", "much shorter"), (TEXT * 5, "much longer"), (TEXT.replace("country", "land"), "says what the positive says"),
+    ("Boats wait in front of them. They are opened when the water on both sides stands at the same level.", "copied from the positive"),
     ("As an AI I write of doors in castles and of moats that hold the water of a river back from them.", "speaks to a machine"),
     ("Weirs keep a river's level steady so that boats float. Water runs over their crest at all times of the year.", "repeats another negative"),
     ("Castle doors were built of oak, and iron bands held the planks together against rams and fire.", "")])

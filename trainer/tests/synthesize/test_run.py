@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, Handler, compose, passage_of
-from conftest import passages
+from vocabulary import passages
 
 from trainer.errors import InputError
 from trainer.synthesize.errors import EndpointError
