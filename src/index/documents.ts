@@ -117,7 +117,8 @@ function checkChunks(
 }
 
 /**
- * @returns the vector itself where its length is 1 already (so that it comes back bit for bit), else a scaled copy.
+ * @returns the values themselves where the length is 1 already (so that they come back bit for bit), else scaled; with a
+ *   buffer of their own, as a message to a thread copies the whole buffer behind a view.
  * @throws AnchorageError VALIDATION for wrong dimensions, NaN, Infinity, or a length of 0.
  */
 export function unitVector(vector: Float32Array, at: string, dimensions: number): Float32Array {
@@ -128,7 +129,7 @@ export function unitVector(vector: Float32Array, at: string, dimensions: number)
   for (const value of vector) sum += value * value;
   if (!Number.isFinite(sum)) throw refuse(at, 'NaN, Infinity or values too large to square');
   if (sum === 0) throw refuse(at, 'the zero vector points nowhere');
-  if (Math.abs(sum - 1) < 1e-5) return vector;
+  if (Math.abs(sum - 1) < 1e-5) return vector.byteLength === vector.buffer.byteLength ? vector : vector.slice();
   const length = Math.sqrt(sum);
   return vector.map((value) => value / length);
 }

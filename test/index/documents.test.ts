@@ -52,5 +52,8 @@ test('a document without an id gets one of its own', () => {
 test('a unit vector is kept bit for bit, any other is brought to length 1', () => {
   const given = Float32Array.of(0.6, 0.8, 0);
   expect(unitVector(given, 'vector', 3)).toBe(given);
+  const view = Float32Array.of(9, 0.6, 0.8, 0, 9).subarray(1, 4);
+  expect(unitVector(view, 'vector', 3)).toEqual(given);
+  expect(unitVector(view, 'vector', 3).buffer.byteLength).toBe(12);
   expect(unitVector(Float32Array.of(3, 4, 0), 'vector', 3)).toEqual(given);
 });
