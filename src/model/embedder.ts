@@ -67,6 +67,7 @@ export class Embedder {
   readonly manifest: Manifest;
   readonly #path: EmbedPath;
   #probeProblem: string | undefined;
+  #probing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   /** Starts the threads, each with a forward pass, while the folder's hashes are verified. */
@@ -172,8 +173,10 @@ export class Embedder {
     return (await this.#ask({ kind: 'decode', ids, skipSpecialTokens })) as string[];
   }
 
+  /** How it stands. Where it is not ready, a probe is started: without requests nothing else would find the way back. */
   health(): EmbedderHealth {
     const problem = this.#closing ? 'the model version is being closed' : (this.#path.problem ?? this.#probeProblem);
+    if (problem !== undefined && !this.#closing) this.#probing ??= this.#probeInBackground();
     return {
       ready: problem === undefined,
       problem,
@@ -193,6 +196,12 @@ export class Embedder {
       this.#probeProblem = `the last probe failed: ${(error as Error).message}`;
       throw new AnchorageError('UNHEALTHY', this.#probeProblem, { cause: error });
     }
+  }
+
+  async #probeInBackground(): Promise<void> {
+    // What it found is in probeProblem.
+    await this.probe().catch(() => undefined);
+    this.#probing = undefined;
   }
 
   /** Refuses what comes, answers what was accepted, then ends the threads. */

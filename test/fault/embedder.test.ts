@@ -60,6 +60,20 @@ describe('an embedder that loses threads', () => {
   });
 });
 
+describe('the health of an embedder', () => {
+  it('is bad without an inference thread, and good again when one has taken its place', async () => {
+    const others = new Set(livingThreads());
+    const embedder = await loadEmbedder({ workers: 1 });
+    expect(embedder.health()).toMatchObject({ ready: true, problem: undefined });
+    const [inference] = livingThreads().filter((thread) => !others.has(thread));
+    await crash(inference!);
+    expect(embedder.health()).toMatchObject({ ready: false, problem: 'no inference thread is running' });
+    await embedder.probe();
+    expect(embedder.health()).toMatchObject({ ready: true, problem: undefined });
+    await embedder.close();
+  });
+});
+
 describe('an embedder with little room', () => {
   it('turns away what passes its bound, says when to come back, and keeps room for queries', async () => {
     const embedder = await loadEmbedder({ queueTextsMax: 100, workers: 1 });
