@@ -1,5 +1,5 @@
 /**
- * Makes a checkout ready, needing nothing but Node: installs packages when the lock file changed since the last install,
+ * Makes a checkout ready, needing nothing but Node: installs packages where node_modules is not what the lock file asks for,
  * and builds when a source changed since the last build. Does nothing, in milliseconds, where all is there; so a checkout
  * whose packages are installed works offline.
  */
@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR_MIN = 20;
+/** Which Node's binary interface the addons were installed for. */
+const ABI_STAMP = join('node_modules', '.anchorage-abi');
 export const root = fileURLToPath(new URL('..', import.meta.url));
 const inRoot = (...parts) => join(root, ...parts);
 
@@ -21,21 +23,31 @@ export function prepare() {
 }
 
 function installWhenStale() {
-  const stamp = inRoot('node_modules', '.anchorage-installed');
-  const wanted =
-    hashOf([inRoot('package.json'), inRoot('package-lock.json')]) +
-    process.versions.modules +
-    process.platform +
-    process.arch;
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  if (installedAsLocked()) return;
   say('installing packages (native addons may be compiled: a minute or two the first time)');
-  // npm sets npm_config_* for its scripts; a nested npm must read its configuration afresh.
-  run(
-    process.platform === 'win32' ? 'npm.cmd' : 'npm',
-    ['ci', '--no-audit', '--no-fund', '--loglevel=error'],
-    'npm ci',
-  );
-  writeFileSync(stamp, wanted);
+  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+  run(npm, ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci');
+  writeFileSync(inRoot(ABI_STAMP), process.versions.modules);
+}
+
+/**
+ * Whether node_modules holds what package-lock.json asks for, by the lock file that npm keeps inside it; an optional package
+ * that does not fit this machine may be missing. Addons that were compiled for another Node do not count.
+ */
+function installedAsLocked() {
+  const installed = readJson(inRoot('node_modules', '.package-lock.json'))?.packages;
+  if (!installed) return false;
+  const stamp = inRoot(ABI_STAMP);
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') !== process.versions.modules) return false;
+  return Object.entries(readJson(inRoot('package-lock.json')).packages).every(([path, wanted]) => {
+    if (path === '') return true;
+    const found = installed[path];
+    return found ? found.version === wanted.version : wanted.optional === true;
+  });
+}
+
+function readJson(file) {
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
 }
 
 function buildWhenStale() {
