@@ -1,6 +1,20 @@
 /** The collections of a data directory. One process at a time; see data-directory.ts for the lock and the layout. */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { constants, copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
+import {
+  type BackupSummary,
+  backupsFolder,
+  listBackups,
+  makeBackup,
+  readManifest,
+  stageCollection,
+  summaryOf,
+  verifyBackup,
+} from './backups.js';
 import { Collection } from './collection.js';
 import {
   type CollectionOptions,
@@ -8,11 +22,18 @@ import {
   fillSettings,
   type ModelIdentity,
 } from './collection-settings.js';
-import { type DirectoryLock, listCollections, lockDataDirectory } from './data-directory.js';
+import {
+  collectionFolder,
+  type DirectoryLock,
+  listCollections,
+  lockDataDirectory,
+  restoredFolder,
+} from './data-directory.js';
 import { graphsAreAvailable } from './hnsw.js';
 import { IndexThreads } from './index-threads.js';
 import { COLLECTIONS_MAX } from './limits.js';
 import type { IndexOptions, Notice, VectorState } from './searcher-operations.js';
+import { SNAPSHOT_FILE } from './snapshot.js';
 
 /** Where lines about the index go: pino's logger, or anything with its two methods. */
 export interface IndexLog {
@@ -120,10 +141,65 @@ export class Collections {
     return true;
   }
 
+  /** A consistent copy of every collection, made while they serve. */
+  async backUp(): Promise<BackupSummary> {
+    const now = new Date();
+    const infos = await Promise.all(this.list().map((collection) => collection.info()));
+    const manifest = await makeBackup(this.options.dataDir, {
+      id: `${now.toISOString().replace(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`,
+      now,
+      collections: infos.map(({ name, documents, sequence }) => ({ name, documents, sequence })),
+      write: (name, folder) => this.writeBackup(name, folder),
+    });
+    return summaryOf(manifest);
+  }
+
+  /** Newest first. */
+  backups(): Promise<BackupSummary[]> {
+    return listBackups(this.options.dataDir);
+  }
+
+  /**
+   * Makes the collections what they were: those of the snapshot are put back, others are deleted. Requests to a collection
+   * fail while it is being swapped.
+   * @throws AnchorageError NOT_FOUND, CONFLICT where the snapshot is damaged (nothing is restored then).
+   */
+  async restore(id: string): Promise<BackupSummary> {
+    const { dataDir } = this.options;
+    const manifest = await readManifest(dataDir, id);
+    await verifyBackup(dataDir, manifest);
+    const kept = new Set(manifest.collections.map(({ name }) => name));
+    for (const name of kept) {
+      const source = join(backupsFolder(dataDir), id, 'collections', name);
+      await stageCollection(source, collectionFolder(dataDir, `.new-${name}`), restoredFolder(dataDir, name));
+    }
+    for (const { name } of this.list()) if (!kept.has(name)) await this.delete(name);
+    for (const name of kept) await this.swapIn(name);
+    return summaryOf(manifest);
+  }
+
   /** Writes snapshots of graphs that changed, and lets go of the directory. */
   async close(): Promise<void> {
     await this.threads.close();
     this.lock.release();
+  }
+
+  /** The graph goes first: rows may be newer than a graph, never older. */
+  private async writeBackup(name: string, folder: string): Promise<void> {
+    await this.threads.searcher.call('snapshot', { name });
+    const graph = join(collectionFolder(this.options.dataDir, name), SNAPSHOT_FILE);
+    if (existsSync(graph)) await copyFile(graph, join(folder, SNAPSHOT_FILE), constants.COPYFILE_FICLONE);
+    await this.threads.writer.call('backup', { name, file: join(folder, 'documents.sqlite') });
+  }
+
+  private async swapIn(name: string): Promise<void> {
+    if (this.byName.delete(name)) {
+      await this.threads.searcher.call('close', { name });
+      await this.threads.reader.call('close', { name });
+    }
+    this.threads.forget(name);
+    const state = await this.threads.writer.call('swapIn', { name });
+    await this.adopt(new Collection(name, state, this.threads, this.options.metrics));
   }
 
   private async openOne(name: string): Promise<void> {

@@ -6,7 +6,17 @@
  *   <dataDir>/collections/<name>/documents.sqlite (-wal, -shm)     the truth
  *   <dataDir>/collections/<name>/graph.snapshot                    a cache of it
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { AnchorageError } from '../errors.js';
@@ -52,15 +62,22 @@ function holderOf(pidFile: string): string {
   }
 }
 
-/** Names of the collections; what a crash left half made or half deleted is removed. */
+const RESTORED = '.restored-';
+export const restoredFolder = (dataDir: string, name: string): string =>
+  collectionFolder(dataDir, `${RESTORED}${name}`);
+
+/** Names of the collections; what a crash left half made or half deleted is removed, a restoration is finished. */
 export function listCollections(dataDir: string): string[] {
-  const names: string[] = [];
-  for (const entry of readdirSync(collectionsFolder(dataDir), { withFileTypes: true })) {
-    if (!entry.isDirectory()) continue;
-    if (entry.name.startsWith('.')) rmSync(collectionFolder(dataDir, entry.name), { recursive: true, force: true });
-    else names.push(entry.name);
+  const names = readdirSync(collectionsFolder(dataDir));
+  for (const name of names.filter((one) => one.startsWith(RESTORED))) {
+    const target = name.slice(RESTORED.length);
+    if (!names.includes(target)) renameSync(collectionFolder(dataDir, name), collectionFolder(dataDir, target));
   }
-  return names.sort();
+  const left = readdirSync(collectionsFolder(dataDir));
+  for (const name of left.filter((one) => one.startsWith('.'))) {
+    rmSync(collectionFolder(dataDir, name), { recursive: true, force: true });
+  }
+  return left.filter((one) => !one.startsWith('.')).sort();
 }
 
 /** A new or renamed entry is durable once its folder is. */

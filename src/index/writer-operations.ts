@@ -22,6 +22,10 @@ export type WriterOperations = {
   delete: (argument: { name: string; selection: Selection }) => { deleted: number; sequence: number } & Committed;
   prune: (argument: { name: string; upToSequence: number }) => void;
   compact: (argument: { name: string }) => { freePages: number; walEmptied: boolean };
+  /** Writes one commit of the collection's rows to a new file, while writes go on. */
+  backup: (argument: { name: string; file: string }) => void;
+  /** Puts what was staged as `.restored-<name>` in the collection's place, if there is one. */
+  swapIn: (argument: { name: string }) => CollectionState;
   drop: (argument: { name: string }) => void;
   close: (argument: Record<string, never>) => void;
 };

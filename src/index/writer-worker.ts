@@ -9,7 +9,13 @@ import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
-import { collectionFile, collectionFolder, collectionsFolder, syncFolderNow } from './data-directory.js';
+import {
+  collectionFile,
+  collectionFolder,
+  collectionsFolder,
+  restoredFolder,
+  syncFolderNow,
+} from './data-directory.js';
 import { type CollectionState, createTables, openForWriting, readState } from './database.js';
 import { DocumentWriter } from './document-writer.js';
 import { storageError } from './storage-errors.js';
@@ -62,6 +68,19 @@ function drop(name: string): void {
   rmSync(condemned, { recursive: true, force: true });
 }
 
+/** Steps 4 to 6 of backups.ts. */
+function swapIn(name: string): CollectionState {
+  const folder = collectionFolder(dataDir, name);
+  const replaced = collectionFolder(dataDir, `.replaced-${name}`);
+  collections.get(name)?.writer.db.close();
+  collections.delete(name);
+  if (existsSync(folder)) renameSync(folder, replaced);
+  renameSync(restoredFolder(dataDir, name), folder);
+  syncFolderNow(collectionsFolder(dataDir));
+  rmSync(replaced, { recursive: true, force: true });
+  return openWriter(name).state;
+}
+
 function storing<T>(write: () => T): T {
   try {
     return write();
@@ -87,6 +106,11 @@ serveCalls<WriterOperations>(parentPort!, {
   },
   prune: ({ name, upToSequence }) => storing(() => collection(name).writer.pruneTombstones(upToSequence)),
   compact: ({ name }) => storing(() => collection(name).writer.compact()),
+  backup: async ({ name, file }) => {
+    await collection(name).writer.db.backup(file);
+    syncFolderNow(file);
+  },
+  swapIn: ({ name }) => storing(() => swapIn(name)),
   drop: ({ name }) => storing(() => drop(name)),
   close: () => {
     for (const { writer } of collections.values()) writer.db.close();

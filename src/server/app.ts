@@ -31,6 +31,7 @@ import { healthRoutes } from './routes/health.js';
 import { openaiRoutes } from './routes/openai.js';
 import { rerankRoutes } from './routes/rerank.js';
 import { searchRoutes } from './routes/search.js';
+import { snapshotRoutes } from './routes/snapshots.js';
 import { tokenizeRoutes } from './routes/tokenize.js';
 
 /** A Fastify app whose schemas give the types of its handlers. */
@@ -76,6 +77,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   collectionRoutes(app, parts);
   documentRoutes(app, parts);
   searchRoutes(app, parts);
+  snapshotRoutes(app, parts);
   adminModelRoutes(app, parts);
   return app;
 }

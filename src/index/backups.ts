@@ -1,0 +1,132 @@
+/**
+ * Copies of all collections, made while they serve.
+ *
+ *   <dataDir>/snapshots/<id>/manifest.json                                   what it holds, with a SHA-256 a file
+ *   <dataDir>/snapshots/<id>/collections/<name>/documents.sqlite             one commit of the collection
+ *   <dataDir>/snapshots/<id>/collections/<name>/graph.snapshot               not newer than the rows; see snapshot.ts
+ *
+ * Making one: everything is written under .new-<id>, the manifest last; then one rename. A folder without the dot is whole.
+ *
+ * Restoring a collection from one:
+ *   1. The files are hashed and compared with the manifest: a damaged copy is refused before anything is touched.
+ *   2. They are copied to collections/.new-<name> and fsynced, 3. renamed to .restored-<name>: from here on it will happen.
+ *   4. <name> is renamed to .replaced-<name>, 5. .restored-<name> to <name>, 6. .replaced-<name> is deleted.
+ * A crash between 4 and 5 is finished by the next start (data-directory.ts).
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync } from 'node:fs';
+import { constants, copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { AnchorageError } from '../errors.js';
+import { syncFolderNow } from './data-directory.js';
+
+export const backupsFolder = (dataDir: string): string => join(dataDir, 'snapshots');
+
+const MANIFEST = 'manifest.json';
+const ID = /^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}$/;
+
+interface BackedUpFile {
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+export interface BackupManifest {
+  readonly id: string;
+  readonly createdAt: string;
+  /** Paths below the snapshot's folder. */
+  readonly files: Readonly<Record<string, BackedUpFile>>;
+  readonly collections: readonly { readonly name: string; readonly documents: number; readonly sequence: number }[];
+}
+
+export interface BackupSummary extends Omit<BackupManifest, 'files'> {
+  readonly bytes: number;
+}
+
+/** @throws AnchorageError NOT_FOUND, also for what cannot be an id. */
+export async function readManifest(dataDir: string, id: string): Promise<BackupManifest> {
+  const file = join(backupsFolder(dataDir), id, MANIFEST);
+  if (ID.test(id) && existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as BackupManifest;
+  throw new AnchorageError('NOT_FOUND', `There is no snapshot ${id}; GET /admin/snapshots lists them`, { field: 'id' });
+}
+
+/** Newest first. */
+export async function listBackups(dataDir: string): Promise<BackupSummary[]> {
+  if (!existsSync(backupsFolder(dataDir))) return [];
+  const ids = (await readdir(backupsFolder(dataDir))).filter((name) => ID.test(name));
+  const manifests = await Promise.all(ids.map((id) => readManifest(dataDir, id)));
+  return manifests.map(summaryOf).sort((a, b) => b.id.localeCompare(a.id));
+}
+
+export function summaryOf({ files, ...manifest }: BackupManifest): BackupSummary {
+  return { ...manifest, bytes: Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+export interface BackupContents {
+  readonly id: string;
+  readonly now: Date;
+  readonly collections: BackupManifest['collections'];
+  /** Writes one collection's files into the folder. */
+  readonly write: (name: string, folder: string) => Promise<void>;
+}
+
+export async function makeBackup(dataDir: string, contents: BackupContents): Promise<BackupManifest> {
+  const { id, now, collections } = contents;
+  const unfinished = join(backupsFolder(dataDir), `.new-${id}`);
+  for (const { name } of collections) {
+    const folder = join(unfinished, 'collections', name);
+    await mkdir(folder, { recursive: true });
+    await contents.write(name, folder);
+    syncFolderNow(folder);
+  }
+  const files: Record<string, BackedUpFile> = {};
+  for (const path of await filesBelow(unfinished)) files[path] = await fileEntry(join(unfinished, path));
+  const manifest: BackupManifest = { id, createdAt: now.toISOString(), collections, files };
+  await mkdir(unfinished, { recursive: true });
+  await writeFile(join(unfinished, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { flush: true });
+  await rename(unfinished, join(backupsFolder(dataDir), id));
+  syncFolderNow(backupsFolder(dataDir));
+  return manifest;
+}
+
+/** @throws AnchorageError CONFLICT naming the file that is not what the manifest says. */
+export async function verifyBackup(dataDir: string, { id, files }: BackupManifest): Promise<void> {
+  for (const [path, expected] of Object.entries(files)) {
+    const file = join(backupsFolder(dataDir), id, path);
+    const { sha256 } = existsSync(file) ? await fileEntry(file) : { sha256: 'missing' };
+    if (sha256 === expected.sha256) continue;
+    throw new AnchorageError(
+      'CONFLICT',
+      `Snapshot ${id} is damaged: ${path} is not what was written; nothing was restored`,
+    );
+  }
+}
+
+/** Steps 2 and 3. @param target `.restored-<name>` below the collections' folder. */
+export async function stageCollection(source: string, unfinished: string, target: string): Promise<void> {
+  await rm(unfinished, { recursive: true, force: true });
+  await mkdir(unfinished, { recursive: true });
+  for (const name of await readdir(source)) {
+    await copyFile(join(source, name), join(unfinished, name), constants.COPYFILE_FICLONE);
+    syncFolderNow(join(unfinished, name));
+  }
+  syncFolderNow(unfinished);
+  await rm(target, { recursive: true, force: true });
+  await rename(unfinished, target);
+  syncFolderNow(dirname(target));
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  if (!existsSync(folder)) return [];
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .sort();
+}
+
+async function fileEntry(path: string): Promise<BackedUpFile> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return { sha256: hash.digest('hex'), bytes: (await stat(path)).size };
+}

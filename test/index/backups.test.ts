@@ -1,0 +1,93 @@
+import { appendFileSync, mkdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { Collection } from '../../src/index/collection.js';
+import { clusteredVectors, openCollections, temporaryFolder, testModel } from './fixtures.js';
+
+const D = 16;
+const MODEL = testModel(D);
+const VECTORS = clusteredVectors(300, D, 31);
+const QUERIES = clusteredVectors(10, D, 32);
+const documents = (from: number, to: number) =>
+  VECTORS.slice(from, to).map((vector, n) => ({ id: String(from + n), text: `number ${from + n}`, vector }));
+
+async function answers(collection: Collection): Promise<unknown> {
+  const search = (vector: Float32Array) =>
+    collection.search({ vector, text: 'number', k: 10, mode: 'hybrid', include: ['text', 'metadata'] });
+  return Promise.all(QUERIES.map(async (query) => (await search(query)).results));
+}
+
+test('a restored copy answers the same queries with the same results', async () => {
+  const dataDir = temporaryFolder();
+  const collections = await openCollections(dataDir, { graphFrom: 50 });
+  const collection = await collections.put('docs', {}, MODEL);
+  await collection.upsert(documents(0, 200));
+  const before = await answers(collection);
+  const { id } = await collections.backUp();
+  await collection.upsert(documents(200, 300));
+  await collection.delete({ ids: ['3', '4', '5'] });
+  await collections.put('later', {}, MODEL);
+  expect(await collections.backups()).toMatchObject([
+    { id, collections: [{ name: 'docs', documents: 200, sequence: 1 }] },
+  ]);
+
+  await collections.restore(id);
+  expect(await answers(collections.get('docs'))).toEqual(before);
+  expect(collections.list().map(({ name }) => name)).toEqual(['docs']);
+  await collections.get('docs').upsert(documents(250, 251));
+  await collections.close();
+  const again = await openCollections(dataDir, { graphFrom: 50 });
+  expect(await again.get('docs').info()).toMatchObject({ documents: 201 });
+});
+
+test('a copy made under write load is one commit of the collection', async () => {
+  const collections = await openCollections(temporaryFolder(), { graphFrom: 50 });
+  const collection = await collections.put('docs', {}, MODEL);
+  let writing = true;
+  const writer = (async () => {
+    for (let n = 0; writing; n = (n + 1) % 30) {
+      await collection.upsert(documents(n * 10, n * 10 + 10).map((one) => ({ ...one, metadata: { group: n } })));
+    }
+  })();
+  const { id } = await collections.backUp();
+  writing = false;
+  await writer;
+  await collections.restore(id);
+  const { documents: held } = await collections.get('docs').query({ limit: 1000 });
+  const sizes = new Map<unknown, number>();
+  for (const { metadata } of held) sizes.set(metadata!.group, (sizes.get(metadata!.group) ?? 0) + 1);
+  expect([...sizes.values()].filter((size) => size !== 10)).toEqual([]);
+});
+
+test('a damaged copy is refused, and nothing is touched', async () => {
+  const dataDir = temporaryFolder();
+  const collections = await openCollections(dataDir);
+  const collection = await collections.put('docs', {}, MODEL);
+  await collection.upsert(documents(0, 10));
+  const { id } = await collections.backUp();
+  appendFileSync(join(dataDir, 'snapshots', id, 'collections', 'docs', 'documents.sqlite'), 'x');
+  await collection.upsert(documents(10, 20));
+  await expect(collections.restore(id)).rejects.toMatchObject({
+    code: 'CONFLICT',
+    message: expect.stringMatching(/damaged.*documents.sqlite/),
+  });
+  expect(await collection.info()).toMatchObject({ documents: 20 });
+});
+
+test.each(['none', '../../etc', '20260101T000000Z-abcdef'])('there is no copy %j', async (id) => {
+  const collections = await openCollections(temporaryFolder());
+  await expect(collections.restore(id)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
+
+test('a restoration that a crash cut short between its renames is finished by the next start', async () => {
+  const dataDir = temporaryFolder();
+  const collections = await openCollections(dataDir);
+  const collection = await collections.put('docs', {}, MODEL);
+  await collection.upsert(documents(0, 10));
+  await collections.close();
+  const folder = join(dataDir, 'collections');
+  renameSync(join(folder, 'docs'), join(folder, '.restored-docs'));
+  mkdirSync(join(folder, '.replaced-docs'));
+  const again = await openCollections(dataDir);
+  expect(await again.get('docs').info()).toMatchObject({ documents: 10 });
+});
