@@ -3,16 +3,16 @@
  * model with the same threads. The bare loop is handed token ids and throws its answer away; HTTP tokenizes, batches, pools,
  * normalizes and formats JSON. Interleaved rounds; the ratio is of each pair.
  *
- *   npm run bench [-- http --rounds 5 --corpus FILE.jsonl.gz --model NAME@VERSION --workers N --threads N]
+ *   npm run bench [-- http --rounds 5 --model NAME@VERSION --workers N --threads N]
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
 import type { Manifest } from '../src/model/manifest.js';
 import { openBareLoop } from './bare-loop.js';
+import { examplePapers, withoutRepeats } from './corpus.js';
 import { keep, machine, median } from './report.js';
 import { startServer } from './server-process.js';
 
@@ -23,37 +23,30 @@ const REQUESTS_IN_FLIGHT = 4;
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
-    corpus: { type: 'string', default: join(ROOT, 'examples', 'corpus.jsonl.gz') },
     model: { type: 'string', default: (readConfig({ argv: [], env: {} }) as Config).model },
     workers: { type: 'string', default: '2' },
     threads: { type: 'string', default: '1' },
-    'batch-tokens': { type: 'string', default: '2048' },
+    'batch-tokens': { type: 'string', default: '512' },
     texts: { type: 'string', default: '1200' },
     keep: { type: 'boolean', default: false },
   },
 });
 
-interface Paper {
-  readonly title: string;
-  readonly abstract: string;
-}
-
-const papers = gunzipSync(readFileSync(values.corpus))
-  .toString()
-  .trim()
-  .split('\n')
-  .map((line) => JSON.parse(line) as Paper);
+const papers = examplePapers();
 const count = Number(values.texts);
-/** The corpus over and over, each time under another number, so that no text comes twice. */
-const repeated = (texts: readonly string[]): string[] =>
-  Array.from(
-    { length: count },
-    (_, i) => `${i < texts.length ? '' : `${Math.floor(i / texts.length)} `}${texts[i % texts.length]}`,
-  );
 const workloads: Record<string, string[]> = {
-  titles: repeated(papers.map(({ title }) => title)),
-  abstracts: repeated(papers.map(({ abstract }) => abstract)).slice(0, Math.ceil(count / 4)),
-  mixture: repeated(papers.flatMap(({ title, abstract }) => [title, abstract])).slice(0, Math.ceil(count / 2)),
+  titles: withoutRepeats(
+    papers.map(({ title }) => title),
+    count,
+  ),
+  abstracts: withoutRepeats(
+    papers.map(({ abstract }) => abstract),
+    Math.ceil(count / 4),
+  ),
+  mixture: withoutRepeats(
+    papers.flatMap(({ title, abstract }) => [title, abstract]),
+    Math.ceil(count / 2),
+  ),
 };
 
 async function post<T>(url: string, body: object): Promise<T> {

@@ -90,7 +90,7 @@ export const SETTINGS = {
     'inference threads, each with a session of its own; 0: as many as keep every core busy',
   ),
   threadsPerWorker: integer(1, [1, 256], "threads inside one session's operators"),
-  batchTokensMax: integer(2048, [16, 262_144], 'tokens of one batch, padding included'),
+  batchTokensMax: integer(512, [16, 262_144], 'tokens of one batch, padding included'),
   queueTextsMax: integer(16_384, [1, 10_000_000], 'texts that may wait; beyond it requests get 429'),
   textsPerRequestMax: integer(2048, [1, 1_000_000], 'texts of one request'),
   textCharactersMax: integer(1_000_000, [16, 100_000_000], 'characters of one text, before truncation to tokens'),
