@@ -16,7 +16,7 @@ import type { FilterSql } from './filter.js';
 
 const SAMPLE_ROWS = 512;
 /** Passing vectors up to which exact scoring (0.2 to 0.4 microseconds a vector) is at least as fast as a wide walk. */
-const EXACT_MAX = 10_000;
+const EXACT_MAX = 5_000;
 const CACHED_FILTERS_MAX = 64;
 /** Its multiples spread evenly over [0, 1) and follow no period of the data, as every n-th row could. */
 const GOLDEN_RATIO = 0.618033988749895;

@@ -1,5 +1,5 @@
 /**
- * LanceDB's embedded form on the vectors of bench/index.ts. argv: a folder whose node_modules has @lancedb/lancedb, and the
+ * LanceDB's embedded form on the vectors of bench/search.ts. argv: a folder whose node_modules has @lancedb/lancedb, and the
  * folder with base.f32, queries.f32, truth.json. Index: IVF_HNSW_SQ of one partition (its HNSW), candidates rescored by
  * full vectors (refineFactor), as ours are.
  */

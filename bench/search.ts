@@ -3,7 +3,7 @@
  * time and filters, for each kind of code; beside Chroma and LanceDB on the same vectors in the same run. Searches go one
  * by one through Collection.search, message to the searching thread and fetch of the ids included.
  *
- *   npm run bench -- index --vectors FILE.f32 [--texts FILE.jsonl.gz] [--count 100000] [--queries 500]
+ *   npm run bench:index -- --vectors FILE.f32 [--texts FILE.jsonl.gz] [--count 100000] [--queries 500]
  *     [--codes float32,int8,binary] [--chroma-python PATH] [--lancedb-modules DIR] [--keep]
  */
 import { spawnSync } from 'node:child_process';
@@ -18,12 +18,12 @@ import { Collections } from '../src/index/collections.js';
 import type { Filter } from '../src/index/filter.js';
 import type { SearchRequest } from '../src/index/search-types.js';
 import { createMetrics } from '../src/metrics.js';
-import { loadVectors } from './index-vectors.js';
 import { keep, machine, quantile } from './report.js';
+import { loadVectors } from './search-vectors.js';
 
 const { values } = parseArgs({
   options: {
-    vectors: { type: 'string', default: '/tmp/anchorage-bench-index.f32' },
+    vectors: { type: 'string', default: '/tmp/anchorage-bench-search.f32' },
     texts: { type: 'string', default: '' },
     dimensions: { type: 'string', default: '384' },
     count: { type: 'string', default: '100000' },
@@ -223,7 +223,7 @@ function peer(command: string, args: readonly string[], truth: readonly string[]
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as object;
 }
 
-const here = (name: string): string => fileURLToPath(new URL(`./index-peers/${name}`, import.meta.url));
+const here = (name: string): string => fileURLToPath(new URL(`./search-peers/${name}`, import.meta.url));
 const result: Record<string, unknown> = { count: base.length, queries: queries.length, dimensions };
 const truth: string[][] = [];
 say(`${base.length} vectors, ${queries.length} queries, ${JSON.stringify(machine())}`);
@@ -240,4 +240,4 @@ for (const [name, run] of Object.entries(peers)) {
   say(`${name}: ${outcome.vectorsPerSecond.toFixed(0)} vectors/s`);
   show(name, outcome.points);
 }
-if (values.keep) say(keep('index', result));
+if (values.keep) say(keep('search', result));

@@ -1,4 +1,4 @@
-/** Vectors for bench/index.ts: read from a file of raw float32 rows, or embedded from texts by the product and kept there. */
+/** Vectors for bench/search.ts: read from a file of raw float32 rows, or embedded from texts by the product and kept there. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';

@@ -1,4 +1,4 @@
-"""Chroma's persistent client on the vectors of bench/index.ts: argv[1] is the folder with base.f32, queries.f32, truth.json."""
+"""Chroma's persistent client on the vectors of bench/search.ts: argv[1] is the folder with base.f32, queries.f32, truth.json."""
 
 import json
 import sys
