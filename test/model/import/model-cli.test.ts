@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { appendFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { startHub } from './hub-server.js';
 import { TOKENIZER, temporaryFolder, tinyModelFiles, writeFolder } from './tiny-model.js';
 
@@ -28,6 +28,7 @@ function model(args: string[], { modelsDir, env = {}, interruptAt }: Options): P
   const child = spawn(process.execPath, ['--import', TSX, CLI, ...args], {
     env: { PATH: process.env.PATH, ANCHORAGE_MODELS_DIR: modelsDir, ...env },
   });
+  onTestFinished(() => void child.kill('SIGKILL'));
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (text) => {
