@@ -25,6 +25,8 @@ export async function startServer(...flags: string[]): Promise<ServerProcess> {
   const dataDir = mkdtempSync(join(tmpdir(), 'anchorage-bench-'));
   const args = [MAIN, '--port', '0', '--data-dir', dataDir, '--log-level', 'error', ...flags];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  // A bench that fails must not leave a server behind.
+  process.once('exit', () => child.kill('SIGKILL'));
   let complaints = '';
   child.stderr.on('data', (chunk: Buffer) => {
     complaints += chunk.toString();
