@@ -77,7 +77,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     optimizer = _optimizer(weights, recipe.optimizer)
     teacher = ask_teacher(open_encoder(recipe.teacher), recipe.teacher_query_prompt, recipe.teacher_document_prompt) if recipe.teacher else None
     gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers), teacher)
-    judged = [load_set(place, recipe.evaluation.queries_max) for place in recipe.evaluation.sets] if processes.is_first else []
+    judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
 

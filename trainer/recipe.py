@@ -71,6 +71,7 @@ class Evaluation:
     every: int = 0  # steps; 0: never
     patience: int = 0  # evaluations without a better mean before the run stops; 0: never
     queries_max: int = 500
+    documents_max: int = 2000  # judged documents always stay
 
 
 @dataclass(frozen=True)

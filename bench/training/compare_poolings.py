@@ -1,6 +1,6 @@
 """The same short training under every pooling, judged on sets that share nothing with it.
 
-    python bench/training/compare_poolings.py --base MODEL --data FOLDER --output FOLDER [--seeds 1 2] [--steps 80]
+    python bench/training/compare_poolings.py --base MODEL --data FOLDER --output FOLDER [--seeds 1 2] [--steps 80] [--documents-max 1000 ...]
 
 FOLDER has train/ and eval/ (see docs/training.md). Every run that is finished is kept, so a stopped comparison goes on. The
 report lists, beside the trained variants, the untrained base under mean pooling.
@@ -33,8 +33,6 @@ VARIANTS = {
     "ata learned gamma, heads": {"mode": "ata", "gamma": 0.5, "learn_gamma": True, "learn_head_weights": True},
 }
 SETS = ("nq_oracle", "squad_dev", "arxiv_title_abstract", "stsb", "banking77")
-QUERIES_MAX = 2000
-EVALUATION_TOKENS_MAX = 128
 
 
 def main() -> None:
@@ -44,25 +42,29 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--queries-max", type=int, default=0, help="queries, pairs or test texts drawn of each set (default all)")
+    parser.add_argument("--documents-max", type=int, default=0, help="documents of each corpus: the judged ones, filled up (default all)")
     arguments = parser.parse_args()
     for seed in arguments.seeds:
         judgements = {"untrained mean": _judged(arguments, "untrained", _untrained)}
         for name, pooling in VARIANTS.items():
             folder = f"{name.replace(' ', '-').replace(',', '')}-seed{seed}"
             judgements[name] = _judged(arguments, folder, lambda args, pooling=pooling, folder=folder, seed=seed: _trained(args, pooling, folder, seed))
-        about = {"seed": seed, "steps": arguments.steps, "batch": 32, "maxTokens": EVALUATION_TOKENS_MAX, "queriesMax": QUERIES_MAX,
+        about = {"seed": seed, "steps": arguments.steps, "batch": 32, "maxTokens": arguments.max_tokens, "queriesMax": arguments.queries_max,
+                 "documentsMax": arguments.documents_max,
                  "machine": f"{platform.machine()}, {platform.system()}",
                  "gammas": {name: _facts(arguments, name, seed).get("pooling") for name in VARIANTS}}
         write_report(arguments.output / f"report-seed{seed}", judgements, "mean", about)
 
 
 def _untrained(arguments: argparse.Namespace) -> ModelEncoder:
-    return ModelEncoder(new_model(arguments.base, PoolingChoice(mode="mean"), EVALUATION_TOKENS_MAX))
+    return ModelEncoder(new_model(arguments.base, PoolingChoice(mode="mean"), arguments.max_tokens))
 
 
 def _trained(arguments: argparse.Namespace, pooling: dict, folder: str, seed: int) -> ModelEncoder:
     changes = [f"pooling={json.dumps(pooling)}", f"seed={seed}", f"base={arguments.base}", f"output={arguments.output / folder}",
-               f"stages.0.steps={arguments.steps}"]
+               f"stages.0.steps={arguments.steps}", f"max_tokens={arguments.max_tokens}"]
     sources = load_recipe(RECIPE, []).stages[0].sources
     changes += [f"stages.0.sources.{i}.path={arguments.data / Path(source.path).relative_to('data')}" for i, source in enumerate(sources)]
     return open_encoder(str(finetune(load_recipe(RECIPE, changes))))
@@ -74,7 +76,7 @@ def _judged(arguments: argparse.Namespace, folder: str, make) -> list[Judgement]
     if path.is_file():
         return pickle.loads(path.read_bytes())
     encoder = make(arguments)
-    judged = [judge(encoder, load_set(str(arguments.data / "eval" / name), QUERIES_MAX)) for name in SETS]
+    judged = [judge(encoder, load_set(str(arguments.data / "eval" / name), arguments.queries_max, 0, arguments.documents_max)) for name in SETS]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(judged))
     return judged

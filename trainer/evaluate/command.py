@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets", metavar="FOLDER[:SPLIT]", help="repeat for more")
     parser.add_argument("--mteb", action="append", default=[], metavar="TASK", help="an MTEB task by name; needs the mteb package and its data at hand")
     parser.add_argument("--queries-max", type=int, default=0, metavar="N", help="draw N queries, pairs or test texts of each set (default all)")
+    parser.add_argument("--documents-max", type=int, default=0, metavar="N", help="keep the judged documents and fill up to N (default all)")
     parser.add_argument("--dimensions", type=int, metavar="N", help="cut vectors to their first N dimensions")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the report goes")
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         judgements[name] = []
         for evaluation_set in arguments.sets:
             started = time.monotonic()
-            judgement = judge(encoder, load_set(evaluation_set, arguments.queries_max, arguments.seed))
+            judgement = judge(encoder, load_set(evaluation_set, arguments.queries_max, arguments.seed, arguments.documents_max))
             judgements[name].append(judgement)
             step += 1
             emit("evaluation", encoder=name, set=judgement.set, metric=judgement.metric, value=round(100 * judgement.main.value, 3),
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _report(judgements: dict[str, list[Judgement]], baseline: str, arguments: argparse.Namespace) -> None:
     if arguments.output:
-        about = {"sets": arguments.sets, "queriesMax": arguments.queries_max, "dimensions": arguments.dimensions, "seed": arguments.seed}
+        about = {"sets": arguments.sets, "queriesMax": arguments.queries_max, "documentsMax": arguments.documents_max,
+                 "dimensions": arguments.dimensions, "seed": arguments.seed}
         write_report(arguments.output, judgements, baseline, about)
         emit("done", folder=str(arguments.output))
     else:

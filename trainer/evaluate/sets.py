@@ -54,14 +54,18 @@ class ClusteringSet:
 EvaluationSet = RetrievalSet | SimilaritySet | ClassificationSet | ClusteringSet
 
 
-def load_set(place: str, queries_max: int = 0, seed: int = 0) -> EvaluationSet:
-    """The set at `place` (`<folder>` or `<folder>:<split>`). `queries_max` above 0 draws that many queries, pairs or test texts."""
+def load_set(place: str, queries_max: int = 0, seed: int = 0, documents_max: int = 0) -> EvaluationSet:
+    """The set at `place` (`<folder>` or `<folder>:<split>`).
+
+    `queries_max` above 0 draws that many queries, pairs or test texts; `documents_max` above 0 keeps the documents judged for those
+    queries and fills up by a draw to that many. Fewer documents make a set easier: compare only figures made alike.
+    """
     path_text, _, split = place.partition(":")
     folder, split = Path(path_text), split or "test"
     name = folder.name if split == "test" else f"{folder.name}:{split}"
     draw = _Draw(queries_max, seed)
     if _find(folder / "corpus.jsonl"):
-        return _retrieval(folder, split, name, draw)
+        return _smaller(_retrieval(folder, split, name, draw), documents_max, seed)
     if _find(folder / "all.tsv"):
         return ClusteringSet(name, draw(_labelled(folder / "all.tsv")))
     if _find(folder / f"{split}.tsv"):
@@ -96,6 +100,15 @@ def _retrieval(folder: Path, split: str, name: str, draw: _Draw) -> RetrievalSet
     if not judged:
         raise InputError(f"{folder} has no judged query in qrels/{split}.tsv")
     return RetrievalSet(name, corpus, {query: queries[query] for query in judged}, relevance)
+
+
+def _smaller(data: RetrievalSet, documents_max: int, seed: int) -> RetrievalSet:
+    if not documents_max or len(data.corpus) <= documents_max:
+        return data
+    judged = {document for query in data.queries for document in data.relevance[query]}
+    others = [document for document in data.corpus if document not in judged]
+    kept = judged | set(random.Random(seed).sample(others, min(len(others), max(0, documents_max - len(judged)))))
+    return RetrievalSet(data.name, {id_: text for id_, text in data.corpus.items() if id_ in kept}, data.queries, data.relevance)
 
 
 def _labelled(path: Path) -> list[tuple[str, str]]:

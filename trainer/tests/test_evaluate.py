@@ -141,6 +141,11 @@ def test_a_sample_of_queries_is_the_same_every_time(sets: dict[str, str]) -> Non
     assert len(one.queries) == 5 and one.queries == two.queries and one.corpus.keys() == {f"d{i}" for i in range(30)}
 
 
+def test_fewer_documents_keep_the_judged_ones(sets: dict[str, str]) -> None:
+    small = load_set(sets["find"], queries_max=5, seed=1, documents_max=9)
+    assert len(small.corpus) == 9 and all(document in small.corpus for query in small.queries for document in small.relevance[query])
+
+
 def test_a_folder_that_is_no_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no evaluation set: it holds neither corpus.jsonl nor test.tsv nor all.tsv"):
         load_set(str(tmp_path))
