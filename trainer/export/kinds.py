@@ -45,6 +45,7 @@ def _write_dynamic_int8(encoder: Encoder, path: Path) -> None:
     plain = path.with_name("float32.onnx")
     _write_float32(encoder, plain)
     try:
-        quantize_dynamic(plain, path, weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(plain, path, weight_type=QuantType.QInt8, per_channel=True,
+                         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
     finally:
         plain.unlink()
