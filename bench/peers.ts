@@ -4,7 +4,7 @@
  * alone is timed. Each peer is installed into bench/.peers once (minutes; llama.cpp compiles for a quarter of an hour),
  * and a peer that cannot be had is named with its reason.
  *
- *   npm run bench:peers [-- --quick] [--rounds 3] [--only REGEXP] [--threads 2]
+ *   npm run bench:peers [-- --quick] [--rounds 3] [--scale 1] [--only REGEXP] [--threads 2]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
@@ -29,6 +29,8 @@ import { keep, machine, median } from './report.js';
 
 const MAX_TOKENS = 512;
 const GAMMA = 0.5;
+/** Below this mean cosine to the reference a peer computes something else, and its speed says nothing. */
+const COSINE_MIN = 0.95;
 /** Above this, the figures say more about the machine's other work than about the peers. */
 const LOAD_AVERAGE_MAX = 1.5;
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -41,9 +43,12 @@ const { values } = parseArgs({
     rounds: { type: 'string' },
     only: { type: 'string', default: '' },
     threads: { type: 'string', default: String(availableParallelism()) },
+    scale: { type: 'string' },
   },
 });
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
+/** Share of a full run's texts and queries. */
+const scale = Number(values.scale ?? (values.quick ? 0.5 : 1));
 const threads = Number(values.threads);
 const only = new RegExp(values.only, 'i');
 
@@ -54,7 +59,7 @@ const missing: Record<string, string> = {
   'text-embeddings-inference': 'in no package registry',
 };
 const weights = prepareWeights(MAX_TOKENS);
-const texts = await makeTexts(values.quick ? 0.5 : 1, weights.folder);
+const texts = await makeTexts(scale, weights.folder);
 const references = await referenceVectors(weights, texts.sample, GAMMA);
 const peak = machinePeak(threads);
 const contestants: Contestant[] = [];
@@ -71,12 +76,17 @@ const peers = [
 for (const peer of peers.filter(({ name }) => only.test(name))) {
   try {
     const open = await peer.open({ weights, threads });
-    facts[peer.name] = { quality: await qualityOf(peer, open, texts.sample, references) };
+    const quality = await qualityOf(peer, open, texts.sample, references);
+    facts[peer.name] = { quality };
+    if (quality.meanCosine < COSINE_MIN) {
+      await open.close();
+      throw new Error(`its vectors are others: mean cosine ${quality.meanCosine.toFixed(3)} to the reference`);
+    }
     contestants.push({ peer, open });
     console.log(`${peer.name}: ready`);
   } catch (error) {
     missing[peer.name] = (error as Error).message;
-    console.log(`${peer.name}: cannot be had: ${missing[peer.name]}`);
+    console.log(`${peer.name}: not compared: ${missing[peer.name]}`);
   }
 }
 const failed = ({ peer }: Contestant, error: Error): void => {
@@ -90,9 +100,7 @@ for (const workload of texts.bulk) {
   bulk[workload.name] = await measureBulk(workload, contestants, { rounds, texts, failed });
   printBulk(workload.name, bulk[workload.name]!, ours);
 }
-const counts = values.quick
-  ? { single: 50, concurrent: 200, steady: 100 }
-  : { single: 100, concurrent: 400, steady: 200 };
+const counts = { single: Math.ceil(100 * scale), concurrent: Math.ceil(400 * scale), steady: Math.ceil(200 * scale) };
 const queries = await measureQueries(contestants, { rounds, texts, failed, ...counts });
 printQueries(queries);
 for (const { peer, open } of contestants) {
