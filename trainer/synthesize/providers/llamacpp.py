@@ -87,7 +87,8 @@ class LlamaServer:
 
 
 def _command(settings: LlamaCpp, port: int) -> list[str]:
-    command = [str(settings.server), "--model", str(settings.model), "--host", "127.0.0.1", "--port", str(port),
+    # Resolved, for a bare file name would be looked for in PATH.
+    command = [str(settings.server.resolve()), "--model", str(settings.model), "--host", "127.0.0.1", "--port", str(port),
                "--parallel", str(settings.slots), "--ctx-size", str(settings.context_tokens * settings.slots)]
     return command + (["--threads", str(settings.threads)] if settings.threads else [])
 

@@ -104,3 +104,10 @@ def test_llama_server_that_dies_is_told_with_what_it_printed(tmp_path: Path) -> 
     model.touch()
     with pytest.raises(Exception, match="ended with code 1: error loading model: bad magic"):
         LlamaServer(LlamaCpp(binary, model), tmp_path / "log", threading.Event())
+
+
+def test_a_server_binary_in_the_working_folder_is_found_by_its_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("model.gguf").touch()
+    LlamaServer(LlamaCpp(Path("llama-server"), Path("model.gguf")), Path("log"), threading.Event()).close()

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from chat_server import ChatServer, Handler, compose, passage_of
 from vocabulary import passages
 
+from trainer.data.store import open_store
 from trainer.errors import InputError
 from trainer.synthesize.errors import EndpointError
 from trainer.synthesize.folder import DatasetFolder
@@ -217,6 +219,23 @@ def test_ten_short_texts_are_enough_and_the_run_warns_that_they_are_few(settings
     few.write_text("".join(json.dumps(row) + "\n" for row in passages(4)))
     with pytest.raises(InputError, match="4 passages are too few to mine 4 negatives"):
         synthesize(Settings(**{**settings, "corpus": (few,), "output": tmp_path / "other"}))
+
+
+def test_the_trainer_reads_the_records_with_their_levels(settings: Given, tmp_path: Path) -> None:
+    synthesize(Settings(**settings))
+    store = open_store(settings["output"] / "train.jsonl", tmp_path / "store", "synthesized")
+    assert (len(store), store.summary.bad_lines, store.summary.levels) == (12, 0, (1, 2, 3, 4))
+    assert (store[0].levels, store[0].prompt) == ((1, 2, 3, 4), "")
+
+
+def test_every_line_of_standard_output_is_an_event_of_the_schema(settings: Given, chat_server: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    server = chat_server(lambda handler, body: len(handler.chat.requests) == 2 and not handler.answer(500, {}))
+    synthesize(llm(settings, server))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    schema = json.loads((Path(__file__).parents[3] / "docs" / "trainer-events.schema.json").read_text())
+    for line in lines:
+        jsonschema.validate(line, schema)
+    assert {"corpus", "progress", "retry", "done"} <= {line["event"] for line in lines}
 
 
 def test_both_layouts_load_with_datasets_as_they_are(settings: Given, tmp_path: Path) -> None:
