@@ -12,6 +12,7 @@ import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
 import { createMetrics } from '../src/metrics.js';
 import { ModelRegistry } from '../src/model/registry.js';
+import { maxSim } from '../src/pooling/late-interaction.js';
 import { keep } from './report.js';
 
 const CANDIDATES = 20;
@@ -78,16 +79,6 @@ function dot(a: Float32Array, aStart: number, b: Float32Array, bStart: number, l
   let sum = 0;
   for (let i = 0; i < length; i++) sum += a[aStart + i]! * b[bStart + i]!;
   return sum;
-}
-
-function maxSim(query: Float32Array, passage: Float32Array, dimensions: number): number {
-  let total = 0;
-  for (let q = 0; q < query.length; q += dimensions) {
-    let best = -1;
-    for (let p = 0; p < passage.length; p += dimensions) best = Math.max(best, dot(query, q, passage, p, dimensions));
-    total += best;
-  }
-  return total / (query.length / dimensions);
 }
 
 /** nDCG@10 with binary or graded gains, 2^grade - 1 over log2(rank + 1). */

@@ -14,6 +14,7 @@ export interface RequestOptions {
   readonly count: number;
   /** What errors call the list of inputs. */
   readonly field: string;
+  readonly firstIndex: number;
   readonly place: Place;
   readonly signal: AbortSignal | undefined;
   /** The request ended early: the task may have lost its last listener. */
@@ -71,7 +72,7 @@ export class EmbedRequest {
       },
       failed: (failure) => {
         this.#waiting.delete(listener);
-        this.fail(failure(`${this.#options.field}[${index}]`));
+        this.fail(failure(`${this.#options.field}[${this.#options.firstIndex + index}]`));
       },
     };
     this.#waiting.set(listener, task);

@@ -223,7 +223,7 @@ export class Embedder {
     fresh = false,
   ): Promise<EmbedUsage> {
     this.#checkOpen();
-    const field = options.field ?? 'inputs';
+    const { field = 'inputs', firstIndex = 0 } = options;
     checkNotEmpty(inputs, field);
     this.#path.checkRoom(options.lane, inputs.length);
     const { signal, lane } = options;
@@ -231,6 +231,7 @@ export class Embedder {
     const request = new EmbedRequest({
       count: inputs.length,
       field,
+      firstIndex,
       place,
       signal,
       onLeave: (task) => this.#path.left(task),
@@ -239,7 +240,7 @@ export class Embedder {
       if (index % INPUTS_A_TURN === INPUTS_A_TURN - 1) await nextTurn();
       if (request.over) break;
       try {
-        const prepared = this.#prepare(inputs[index]!, `${field}[${index}]`, options, policy);
+        const prepared = this.#prepare(inputs[index]!, `${field}[${firstIndex + index}]`, options, policy);
         request.countCharacters(prepared.characters);
         this.#path.submit({ request, index, ...prepared, work, lane, policy, fresh });
       } catch (error) {

@@ -25,6 +25,8 @@ export interface TokenizeOptions {
   readonly prompt?: string;
   /** What the request calls its list of inputs; errors name `<field>[<index>]`. Default 'inputs'. */
   readonly field?: string;
+  /** Where these inputs begin in the list of that name, for errors too, when a list goes through in parts. Default 0. */
+  readonly firstIndex?: number;
 }
 
 export interface EmbedOptions extends TokenizeOptions {

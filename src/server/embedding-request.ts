@@ -91,6 +91,22 @@ export function checkDimensions(dimensions: number | undefined, field: string, m
 
 export const modelId = (manifest: Manifest): string => `${manifest.name}@${manifest.version}`;
 
+/** What a request cost that was embedded in several steps, one after another. */
+export function sumUsage(usages: readonly EmbedUsage[]): EmbedUsage {
+  const sum = (of: (usage: EmbedUsage) => number): number => usages.reduce((total, usage) => total + of(usage), 0);
+  return {
+    tokenCounts: Int32Array.from(usages.flatMap((usage) => [...usage.tokenCounts])),
+    tokens: sum((usage) => usage.tokens),
+    characters: sum((usage) => usage.characters),
+    truncated: sum((usage) => usage.truncated),
+    timings: {
+      tokenizationMs: sum((usage) => usage.timings.tokenizationMs),
+      queueMs: sum((usage) => usage.timings.queueMs),
+      inferenceMs: sum((usage) => usage.timings.inferenceMs),
+    },
+  };
+}
+
 /** Tells what a request cost, under TEI's names, and which model answered. Times are milliseconds. */
 export function writeUsageHeaders(reply: FastifyReply, manifest: Manifest, usage: EmbedUsage): void {
   const { timings } = usage;

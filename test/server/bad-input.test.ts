@@ -95,6 +95,15 @@ describe('a bad body is refused before the model sees it', () => {
     expect(response.json().error).toMatch(/3000 texts; one request takes up to 2048/);
   });
 
+  it('a bad text far down the list of /rerank is named by its own place', async () => {
+    const texts = Array.from({ length: 50 }, (_, i) => (i === 40 ? ' ' : `text ${i}`));
+    const empty = await post('/rerank', { query: 'q', texts });
+    expect(empty.json()).toMatchObject({ code: 'EMPTY_INPUT', error: expect.stringMatching(/texts\[40\]/) });
+    texts[40] = 'word '.repeat(600);
+    const long = await post('/rerank', { query: 'q', texts, truncate: false });
+    expect(long.json()).toMatchObject({ code: 'TEXT_TOO_LONG', error: expect.stringMatching(/texts\[40\]/) });
+  });
+
   it('a text that is too long where truncation is off', async () => {
     const response = await post('/embed', { inputs: ['fine', 'word '.repeat(600)], truncate: false });
     expect(response.statusCode).toBe(413);

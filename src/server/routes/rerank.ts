@@ -1,16 +1,23 @@
-/** POST /rerank: texts ordered by their similarity to a query, in TEI's shape. */
+/**
+ * POST /rerank: texts ordered by late interaction with a query, in TEI's shape. Token vectors are large (about 230 kB for a
+ * passage of 150 tokens), so texts go through in groups, and scoring gives other requests a turn after each text.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Static, Type } from 'typebox';
+import type { EmbedOptions, TokenEmbeddings } from '../../model/embedding-types.js';
+import { maxSim } from '../../pooling/late-interaction.js';
 import type { App } from '../app.js';
-import { cosinesTo } from '../cosines.js';
-import { checkInputBounds, promptNamed, writeUsageHeaders } from '../embedding-request.js';
+import { checkInputBounds, promptNamed, sumUsage, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
+
+const TEXTS_A_GROUP = 32;
 
 const RerankBody = Type.Object({
   query: Type.String(),
   texts: Type.Array(Type.String()),
   raw_scores: Type.Optional(
-    Type.Boolean({ description: 'the cosine itself; otherwise it is mapped from [-1, 1] to [0, 1]' }),
+    Type.Boolean({ description: 'the score itself, -1 to 1; otherwise it is mapped to 0 to 1' }),
   ),
   return_text: Type.Optional(Type.Boolean()),
   truncate: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { description: 'true, false or null' })),
@@ -34,23 +41,31 @@ export function rerankRoutes(app: App, parts: Parts): void {
       const { live } = parts.models;
       checkInputBounds(texts, 'texts', parts);
       checkInputBounds([query], 'query', parts);
+      const { prompts } = live.manifest;
+      const promptOf = (role: string): string => (role in prompts ? promptNamed(role, live.manifest) : '');
       const shared = {
+        lane: 'query',
         truncate: truncate ?? true,
         normalize: true,
-        lane: 'query',
         signal: hangUpSignal(reply),
       } as const;
-      const prompts = live.manifest.prompts;
-      const [asked, found] = await Promise.all([
-        live.embed([query], { ...shared, prompt: 'query' in prompts ? promptNamed('query', live.manifest) : '' }),
-        live.embed(texts, { ...shared, prompt: 'document' in prompts ? promptNamed('document', live.manifest) : '' }),
-      ]);
-      writeUsageHeaders(reply, live.manifest, found);
-      const cosines = cosinesTo(asked.vectors, found.vectors);
-      return cosines
-        .map((cosine, index) => ({
+      const asked = await live.embedTokens([query], { ...shared, field: 'query', prompt: promptOf('query') });
+      const options: EmbedOptions = { ...shared, field: 'texts', prompt: promptOf('document') };
+      const usages: TokenEmbeddings[] = [asked];
+      const scores: number[] = [];
+      for (let at = 0; at < texts.length; at += TEXTS_A_GROUP) {
+        const group = await live.embedTokens(texts.slice(at, at + TEXTS_A_GROUP), { ...options, firstIndex: at });
+        for (const tokens of group.tokenVectors) {
+          scores.push(maxSim(asked.tokenVectors[0]!, tokens, asked.dimensions));
+          await nextTurn();
+        }
+        usages.push(group);
+      }
+      writeUsageHeaders(reply, live.manifest, sumUsage(usages));
+      return scores
+        .map((score, index) => ({
           index,
-          score: raw_scores ? cosine : (1 + cosine) / 2,
+          score: raw_scores ? score : (1 + score) / 2,
           ...(return_text ? { text: texts[index]! } : {}),
         }))
         .sort((a, b) => b.score - a.score);
