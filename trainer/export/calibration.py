@@ -62,7 +62,8 @@ def observe(encoder: Encoder, texts: Sequence[str]) -> Activations:
     real = [encoder.token_ids(text) for text in texts]
     first, last = real[0][0], real[0][-1]
     special = sorted({encoder.pad_token_id, *encoder.tokenizer.get_added_tokens_decoder()})
-    odd = [[first, *row, last] for row in [*odd_rows(encoder.tokenizer.get_vocab_size()), *([token] * n for token in special for n in (1, 3))]]
+    repeated = [[token] * count for token in special for count in (1, 3)]
+    odd = [[first, *row[: encoder.max_tokens - 2], last] for row in odd_rows(encoder.tokenizer.get_vocab_size()) + repeated]
     return Activations(_observe_rows(encoder, real), _observe_rows(encoder, odd))
 
 
