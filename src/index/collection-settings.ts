@@ -45,7 +45,7 @@ export interface CollectionSettings {
 }
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,99}$/;
-const OVERSAMPLE: Readonly<Record<Quantization, number>> = { float32: 1, int8: 3, binary: 8 };
+const OVERSAMPLE: Readonly<Record<Quantization, number>> = { float32: 1, int8: 4, binary: 20 };
 
 const refuse = (field: string, message: string): AnchorageError =>
   new AnchorageError('VALIDATION', `${field}: ${message}`, { field });
