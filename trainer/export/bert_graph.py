@@ -109,6 +109,8 @@ def _attention_with_sums(graph: GraphBuilder, weights: BertWeights, projected: t
     # [batch, 1, 1, tokens] x [batch, heads, tokens, tokens]: the sum over query positions that are not padding.
     axes = graph.constant(np.array([1, 2], np.int64), "axes")
     sums = graph.add("MatMul", graph.add("Unsqueeze", mask, axes), probabilities)
+    if weights.head_weights is not None:
+        sums = graph.add("Mul", sums, graph.constant(weights.head_weights.reshape(1, -1, 1, 1), "head_weights"))
     graph.add("Mul", graph.add("ReduceSum", sums, axes, keepdims=0), mask, output="received_attention")
     context = graph.add("Transpose", graph.add("MatMul", probabilities, by_head(value, [0, 2, 1, 3])), perm=[0, 2, 1, 3])
     return graph.add("Reshape", context, graph.constant(np.array([0, 0, weights.words.shape[1]], np.int64), "joined"))

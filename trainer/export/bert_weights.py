@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.encoder import Encoder
+from trainer.export.learned_pooling import learned_head_weights
 
 # The linear layers of one block, in the order in which they run.
 LINEAR_NAMES = ("query", "key", "value", "attention_output", "intermediate", "output")
@@ -51,6 +52,7 @@ class BertWeights:
     heads: int
     epsilon: float
     input_names: list[str]
+    head_weights: np.ndarray | None  # [heads] learned with the pooling, or None for heads alike
 
 
 def is_plain_bert(encoder: Encoder) -> bool:
@@ -93,6 +95,7 @@ def bert_weights(encoder: Encoder) -> BertWeights:
         heads=encoder.heads,
         epsilon=float(encoder.config["layer_norm_eps"]),
         input_names=encoder.input_names,
+        head_weights=learned_head_weights(encoder.folder),
     )
 
 

@@ -12,17 +12,18 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from trainer import pooling
+from trainer.encoder import load_encoder
 from trainer.errors import InputError
 from trainer.events import emit
+from trainer.export.bert_weights import is_plain_bert
+from trainer.export.calibration import CALIBRATION_TEXTS, read_calibration_texts
+from trainer.export.kinds import write_graph
+from trainer.export.learned_pooling import learned_head_weights
 from trainer.export.manifest import write_manifest
 from trainer.export.parity import BATCH, BOUNDS, Parity, check_parity, reference_texts
 from trainer.export.publish import copy_tokenizer, new_version_folder
-from trainer.export.trained_graph import export_trained_graph, input_names, pooling_entry
+from trainer.export.trained_graph import TOKEN_OUTPUTS, export_trained_graph, input_names, pooling_entry
 from trainer.model import load_model
-
-
-# Rounding of weights that were never trained.
-HEADS_ALIKE = 1e-4
 
 
 def is_trained(folder: Path) -> bool:
@@ -31,32 +32,40 @@ def is_trained(folder: Path) -> bool:
 
 
 def check_plain_heads(folder: Path) -> None:
-    """Raise InputError where `folder` learned head weights that a graph with heads alike would drop without a word."""
-    for path in folder.glob("*_AnchorTokenAwarePooling/config.json"):
-        weights = json.loads(path.read_text(encoding="utf-8"))["head_weights"]
-        if max(weights) - min(weights) > HEADS_ALIKE:
-            raise InputError(f"{folder} learned a weight for each head; export it without --gamma, with its own pooling")
+    """Raise InputError where `folder` learned head weights that pooling by another gamma would not know."""
+    if learned_head_weights(folder) is not None:
+        raise InputError(f"{folder} learned a weight for each head; export it without --gamma, with its own pooling")
 
 
 def export_trained(arguments: argparse.Namespace) -> None:
     """Make the version that `arguments` (of `trainer export`) name; its pooling is the one it was trained with."""
-    if arguments.quantization != "float32":
-        raise InputError(f"{arguments.model} is exported with its own pooling as float32; for --quantization {arguments.quantization} give --gamma, "
-                         "which pools it by anchor tokens with all heads alike")
     model = load_model(arguments.model)
     with new_version_folder(arguments.output, arguments.name, arguments.version) as folder:
-        emit("progress", stage="graph", quantization="float32")
+        emit("progress", stage="graph", quantization=arguments.quantization)
         vectors = torch.from_numpy(model.encode(reference_texts(), batch_size=BATCH, show_progress_bar=False))
-        outputs = export_trained_graph(model, folder / "model.onnx")
+        outputs = _write(model, arguments, folder / "model.onnx")
         emit("progress", stage="parity")
         parity = _measure(model, folder / "model.onnx", outputs, vectors)
         emit("parity", **parity.figures())
-        check_parity(parity, BOUNDS["float32"])
+        check_parity(parity, BOUNDS[arguments.quantization])
         copy_tokenizer(arguments.model, folder)
         manifest = write_manifest(folder, _fields(model, arguments, outputs, parity))
         if (arguments.model / "README.md").is_file():
             (folder / "README.md").write_bytes((arguments.model / "README.md").read_bytes())
     emit("done", folder=str(arguments.output / arguments.name / arguments.version), fingerprint=manifest["fingerprint"], pooling=manifest["pooling"])
+
+
+def _write(model: SentenceTransformer, arguments: argparse.Namespace, path: Path) -> dict[str, str]:
+    """The graph in the best form there is for it; returns the manifest's `outputs`."""
+    token_weights = pooling_entry(model)["mode"] != "graph" and getattr(model[0], "layers", "last") != "all"
+    if token_weights and model[0].model.config.model_type == "bert":
+        encoder = load_encoder(arguments.model)
+        if is_plain_bert(encoder):
+            write_graph(encoder, arguments.quantization, path, read_calibration_texts(arguments.calibration_data or [CALIBRATION_TEXTS]))
+            return TOKEN_OUTPUTS
+    if arguments.quantization != "float32":
+        raise InputError(f"--quantization {arguments.quantization} is made for BERT with a pooling by token weights; {arguments.model} is exported as float32")
+    return export_trained_graph(model, path)
 
 
 def _fields(model: SentenceTransformer, arguments: argparse.Namespace, outputs: dict[str, str], parity: Parity) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def _fields(model: SentenceTransformer, arguments: argparse.Namespace, outputs: 
         "dimensions": model.get_embedding_dimension(), "matryoshkaDimensions": _matryoshka(run.get("recipe", {}), model.get_embedding_dimension()),
         "maxTokens": model.max_seq_length, "pooling": pooling_entry(model), "normalize": True, "inputs": input_names(model), "outputs": outputs,
         "padTokenId": model.tokenizer.pad_token_id or 0, "paddingSide": "right", "prompts": {"query": "", "document": "", **model.prompts},
-        "quantization": "float32", "batchInvariant": parity.batch_min_cosine >= 0.9999,
+        "quantization": arguments.quantization, "batchInvariant": parity.batch_min_cosine >= 0.9999,
         "source": {"origin": arguments.origin or Path(run.get("recipe", {}).get("base", "")).name, "license": arguments.license or run.get("recipe", {}).get("license", "")},
         "evaluation": [{"set": "reference_texts", "metric": key, "value": value} for key, value in parity.figures().items() if key != "texts"],
     }

@@ -27,6 +27,7 @@ from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 
 STOCK_MODES = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 GRAPH_OUTPUT = "sentence_embedding"
+TOKEN_OUTPUTS = {"hiddenStates": OUTPUT_NAMES[0], "receivedAttention": OUTPUT_NAMES[1]}
 
 
 class TokenGraph(torch.nn.Module):
@@ -102,4 +103,4 @@ def export_trained_graph(model: SentenceTransformer, path: Path) -> dict[str, st
         warnings.simplefilter("ignore")
         torch.onnx.export(graph, inputs, str(path), dynamo=True, opset_version=OPSET, input_names=names, output_names=outputs,
                           external_data=False, dynamic_shapes=(tuple({0: batch, 1: tokens} for _ in inputs),))
-    return {"sentenceEmbedding": GRAPH_OUTPUT} if pooled else {"hiddenStates": OUTPUT_NAMES[0], "receivedAttention": OUTPUT_NAMES[1]}
+    return {"sentenceEmbedding": GRAPH_OUTPUT} if pooled else TOKEN_OUTPUTS

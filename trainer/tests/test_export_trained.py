@@ -64,10 +64,12 @@ def test_matryoshka_sizes_of_the_run_go_into_the_manifest(tmp_path: Path) -> Non
     assert manifest["matryoshkaDimensions"] == [16, 8] and manifest["source"]["license"] == "mit"
 
 
-def test_int8_of_a_trained_model_is_refused_rather_than_made_without_its_pooling(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_int8_keeps_learned_head_weights_and_is_refused_where_it_has_no_form(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = saved(tiny_bert(tmp_path / "base"), tmp_path / "model", mode="ata")
-    arguments = ["export", "--model", str(folder), "--name", "tiny", "--version", "1", "--output", str(tmp_path), "--quantization", "int8"]
-    assert main(arguments) == InputError.exit_code
-    assert "is exported with its own pooling as float32; for --quantization int8 give --gamma" in capsys.readouterr().err
-    assert main([*arguments, "--gamma", "0.5"]) == InputError.exit_code
+    arguments = ["export", "--model", str(folder), "--name", "tiny", "--output", str(tmp_path)]
+    assert main([*arguments, "--version", "1", "--quantization", "int8-dynamic"]) == 0, "parity with the trained model was checked"
+    assert main([*arguments, "--version", "2", "--gamma", "0.5"]) == InputError.exit_code
     assert "learned a weight for each head" in capsys.readouterr().err
+    pooled = saved(tiny_bert(tmp_path / "base2"), tmp_path / "pooled", mode="multi-layer")
+    assert main(["export", "--model", str(pooled), "--name", "tiny", "--version", "3", "--output", str(tmp_path), "--quantization", "int8"]) == InputError.exit_code
+    assert "is made for BERT with a pooling by token weights" in capsys.readouterr().err
