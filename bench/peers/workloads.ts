@@ -3,13 +3,9 @@
  * Texts of a given length are cut out of one long stream of the corpus' words: a word's tokens do not depend on its
  * neighbours in the models compared here, so lengths are exact.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { TextTokenizer } from '../../src/model/tokenizer.js';
+import { examplePapers } from '../corpus.js';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CORPUS = join(ROOT, 'examples', 'corpus', 'arxiv.json');
 /** Any word of one token, to fill a text up to its length. */
 const FILLER = 'the';
 const QUERY_TOKENS = 12;
@@ -35,7 +31,7 @@ export interface Texts {
 export async function makeTexts(scale: number, folder: string): Promise<Texts> {
   const tokenizer = await TextTokenizer.load(folder);
   const special = tokenizer.prefix.length + tokenizer.suffix.length;
-  const papers = readPapers();
+  const papers = examplePapers();
   const words = papers.flatMap(({ abstract }) => abstract.split(/\s+/).filter(Boolean));
   const lengths = words.map((word) => tokenizer.tokens(word, false).length);
   const cut = (tokens: number): Iterator<string> => textsOfLength(words, lengths, tokens - special);
@@ -60,14 +56,6 @@ export async function makeTexts(scale: number, folder: string): Promise<Texts> {
     sample: [...mixture.slice(200, 264), ...take(cut(256), 8), ...take(cut(512), 8), ...take(cut(16), 16)],
     tokensOf: (text) => tokenizer.cut(text, 512, 'right').ids.length,
   };
-}
-
-function readPapers(): { title: string; abstract: string }[] {
-  const { documents } = JSON.parse(readFileSync(CORPUS, 'utf8')) as { documents: { text: string }[] };
-  return documents.map(({ text }) => {
-    const end = text.indexOf('\n');
-    return { title: text.slice(0, end), abstract: text.slice(end + 1) };
-  });
 }
 
 /** The stream of words over and over, each pass beginning one word later. */
