@@ -50,7 +50,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   index: ['errors', 'metrics', 'worker-url'],
   model: ['pooling', 'errors', 'metrics', 'worker-url'],
   jobs: ['model', 'index', 'config', 'errors', 'metrics'],
-  server: ['jobs', 'model', 'index', 'config', 'errors', 'metrics', 'version'],
+  server: ['jobs', 'model', 'index', 'pooling', 'config', 'errors', 'metrics', 'version'],
   'model-cli': ['model', 'config', 'errors', 'version'],
   main: ['server', 'jobs', 'model', 'index', 'config', 'errors', 'log', 'metrics', 'version'],
 };
