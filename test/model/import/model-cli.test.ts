@@ -11,6 +11,9 @@ const CLI = fileURLToPath(new URL('../../../src/model-cli.ts', import.meta.url))
 const TSX = import.meta.resolve('tsx');
 const FILES = tinyModelFiles('mean_tokens');
 
+/** Each command is a process that loads ONNX Runtime; a busy machine takes seconds for one. */
+const PATIENCE = { timeout: 180_000 };
+
 interface Run {
   readonly code: number | null;
   readonly stdout: string;
@@ -41,7 +44,7 @@ function model(args: string[], { modelsDir, env = {}, interruptAt }: Options): P
   return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
 }
 
-describe('npm run model', () => {
+describe('npm run model', PATIENCE, () => {
   it('imports, lists and verifies, and finds a byte that changed', async () => {
     const modelsDir = await temporaryFolder();
     const folder = await writeFolder(FILES);
@@ -96,7 +99,7 @@ describe('npm run model', () => {
   });
 });
 
-describe('npm run model -- import org/name', () => {
+describe('npm run model -- import org/name', PATIENCE, () => {
   it('fetches from HF_ENDPOINT with HF_TOKEN, shows progress, and never the token', async () => {
     const modelsDir = await temporaryFolder();
     const token = 'hf_verySecret';
