@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ ROOT = Path(__file__).parents[2]
 
 def text(generator: random.Random, words: int) -> str:
     return " ".join(generator.choices(WORDS[:40], k=words))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the runs in processes of their own: with another number of threads, sums round otherwise and losses part at 1e-5."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
