@@ -11,7 +11,7 @@ import { fetchHubModel, parseHubName } from './model/import/hub-model.js';
 import { type ImportedModel, type ImportRequest, importModel } from './model/import/import-model.js';
 import { findModelFiles } from './model/import/model-files.js';
 import { listModelVersions, type ModelVersion } from './model/import/model-versions.js';
-import { megabytes, progressBar } from './model/import/progress-bar.js';
+import { fileSize, progressBar } from './model/import/progress-bar.js';
 import { type Manifest, verifyFiles } from './model/manifest.js';
 import { VERSION } from './version.js';
 
@@ -103,7 +103,7 @@ function listRow({ id, manifest }: ModelVersion): string[] {
   if (manifest instanceof AnchorageError) return [id, 'broken'];
   const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
   const invariant = manifest.batchInvariant ? 'yes' : 'no';
-  return [id, poolingText(manifest), `${manifest.dimensions}`, manifest.quantization, invariant, megabytes(bytes)];
+  return [id, poolingText(manifest), `${manifest.dimensions}`, manifest.quantization, invariant, fileSize(bytes)];
 }
 
 async function verifyCommand([wanted]: string[], modelsDir: string): Promise<number> {

@@ -14,7 +14,7 @@ export function progressBar(output: ProgressOutput): (progress: FileProgress) =>
   return (progress) => {
     const finished = progress.receivedBytes === progress.totalBytes;
     if (!output.isTTY) {
-      if (finished) output.write(`${progress.path} ${megabytes(progress.totalBytes)}\n`);
+      if (finished) output.write(`${progress.path} ${fileSize(progress.totalBytes)}\n`);
       return;
     }
     if (!finished && performance.now() - drawnAt < REDRAW_MS) return;
@@ -27,7 +27,8 @@ function line({ path, receivedBytes, totalBytes }: FileProgress): string {
   const share = totalBytes === 0 ? 1 : receivedBytes / totalBytes;
   const filled = Math.round(share * BAR_CHARACTERS);
   const bar = '#'.repeat(filled).padEnd(BAR_CHARACTERS, '.');
-  return `[${bar}] ${String(Math.floor(share * 100)).padStart(3)}% of ${megabytes(totalBytes)}  ${path}`;
+  return `[${bar}] ${String(Math.floor(share * 100)).padStart(3)}% of ${fileSize(totalBytes)}  ${path}`;
 }
 
-export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e5 ? 3 : 1)} MB`;
+export const fileSize = (bytes: number): string =>
+  bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;

@@ -55,7 +55,7 @@ describe('npm run model', PATIENCE, () => {
 
     const list = await model(['list'], { modelsDir });
     expect(list.code).toBe(0);
-    expect(list.stdout).toMatch(/^tiny@1-float32 +ata gamma 0\.5 +8 +float32 +yes +[\d.]+ MB$/m);
+    expect(list.stdout).toMatch(/^tiny@1-float32 +ata gamma 0\.5 +8 +float32 +yes +[\d.]+ kB$/m);
     expect(await model(['verify', 'tiny'], { modelsDir })).toMatchObject({ code: 0, stdout: 'tiny@1-float32 ok\n' });
 
     await appendFile(join(modelsDir, 'tiny/1-float32/model.onnx'), '!');
@@ -107,7 +107,7 @@ describe('npm run model -- import org/name', PATIENCE, () => {
     const env = { HF_ENDPOINT: `${hub.endpoint}/`, HF_TOKEN: token };
     const { code, stdout, stderr } = await model(['import', 'some/tiny-model'], { modelsDir, env });
     expect(code).toBe(0);
-    expect(stderr).toMatch(/^onnx\/model\.onnx 0\.\d+ MB$/m);
+    expect(stderr).toMatch(/^onnx\/model\.onnx 13\.\d kB$/m);
     expect(stdout + stderr).not.toContain(token);
     expect(await readdir(modelsDir)).toEqual(['tiny-model']);
   });
