@@ -56,17 +56,22 @@ const schema = (summary: string, body: object, answer: object) => ({
 });
 
 export function embedRoutes(app: App, parts: Parts): void {
+  /** Inputs within bounds, and the options of the body; the live embedder is read once, so that no answer mixes two. */
+  const prepare = (body: Static<typeof EmbedBody>, reply: FastifyReply) => {
+    const { live } = parts.models;
+    const inputs = listInputs(body.inputs);
+    checkInputBounds(inputs, 'inputs', parts);
+    const options = { ...embedOptions(body, live.manifest), lane: laneOf(inputs), signal: hangUpSignal(reply) };
+    return { live, inputs, options };
+  };
+
   const routeEmbed = (url: string, hide: boolean): void => {
     app.post<{ Body: Static<typeof EmbedBody> }>(
       url,
       { schema: { ...schema('Embed texts', EmbedBody, Matrix), hide } },
       async (request, reply) => {
-        const { body } = request;
-        const { live } = parts.models;
-        const inputs = listInputs(body.inputs);
-        checkInputBounds(inputs, 'inputs', parts);
-        const options = embedOptions(body, live.manifest);
-        const embeddings = await live.embed(inputs, { ...options, lane: laneOf(inputs), signal: hangUpSignal(reply) });
+        const { live, inputs, options } = prepare(request.body, reply);
+        const embeddings = await live.embed(inputs, options);
         writeUsageHeaders(reply, live.manifest, embeddings);
         const { vectors, dimensions } = embeddings;
         if (request.headers.accept === RAW_FLOATS) return sendRawFloats(reply, embeddings);
@@ -82,12 +87,8 @@ export function embedRoutes(app: App, parts: Parts): void {
     '/embed_all',
     { schema: schema('A vector a token', EmbedBody, Type.Array(Matrix)) },
     async (request, reply) => {
-      const { body } = request;
-      const { live } = parts.models;
-      const inputs = listInputs(body.inputs);
-      checkInputBounds(inputs, 'inputs', parts);
-      const options = embedOptions(body, live.manifest);
-      const answer = await live.embedTokens(inputs, { ...options, lane: laneOf(inputs), signal: hangUpSignal(reply) });
+      const { live, inputs, options } = prepare(request.body, reply);
+      const answer = await live.embedTokens(inputs, options);
       writeUsageHeaders(reply, live.manifest, answer);
       const components = answer.tokens * answer.dimensions;
       return sendJsonPieces(
