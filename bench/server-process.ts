@@ -26,7 +26,9 @@ export async function startServer(...flags: string[]): Promise<ServerProcess> {
   const args = [MAIN, '--port', '0', '--data-dir', dataDir, '--log-level', 'error', ...flags];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   // A bench that fails must not leave a server behind.
-  process.once('exit', () => child.kill('SIGKILL'));
+  const kill = (): boolean => child.kill('SIGKILL');
+  process.once('exit', kill);
+  child.once('exit', () => process.off('exit', kill));
   let complaints = '';
   child.stderr.on('data', (chunk: Buffer) => {
     complaints += chunk.toString();

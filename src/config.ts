@@ -237,6 +237,15 @@ const splitOnce = (whole: string, separator: string): [string, string | undefine
 const unknown = (what: string, where: string): AnchorageError =>
   new AnchorageError('CONFIG_INVALID', `${what} is no setting; ${where} lists them`);
 
+/**
+ * onnxruntime's Linux library writes a device id below the home folder and reports its use to its maker, unless this
+ * variable is set before the library is loaded. Nothing leaves this machine that nobody asked for.
+ * @param env process.env itself: the library reads the process's environment, not a copy of it.
+ */
+export function forbidTelemetry(env: NodeJS.ProcessEnv): void {
+  env.ORT_DISABLE_TELEMETRY ??= '1';
+}
+
 /** The text of --help, one line a setting, from the same table that reads them. */
 export function configHelp(): string {
   const lines = Object.entries(SETTINGS as Record<string, Setting>).map(([name, setting]) => {

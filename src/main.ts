@@ -3,7 +3,7 @@
  * nothing else; whatever stops the start is one line on standard error and exit code 1.
  */
 import type { AddressInfo } from 'node:net';
-import { type Config, configHelp, readConfig } from './config.js';
+import { type Config, configHelp, forbidTelemetry, readConfig } from './config.js';
 import { AnchorageError } from './errors.js';
 import { Collections } from './index/collections.js';
 import { createLogger } from './log.js';
@@ -17,6 +17,7 @@ import { modelId } from './server/embedding-request.js';
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 
 async function main(): Promise<void> {
+  forbidTelemetry(process.env);
   const config = readConfig({ argv: process.argv.slice(2), env: process.env });
   if (config === 'help') {
     process.stdout.write(configHelp());

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readConfig } from './config.js';
+import { forbidTelemetry, readConfig } from './config.js';
 import { AnchorageError } from './errors.js';
 import { type ImportFlags, importFlagsHelp, readImportFlags } from './model/import/flags.js';
 import { fetchHubModel, parseHubName } from './model/import/hub-model.js';
@@ -137,6 +137,7 @@ async function run([command, ...rest]: string[], signal: AbortSignal): Promise<n
     process.stdout.write(HELP);
     return command === undefined ? 2 : 0;
   }
+  forbidTelemetry(process.env);
   const config = readConfig({ argv: [], env: process.env });
   const modelsDir = config === 'help' ? '' : config.modelsDir;
   if (command === 'import') return importCommand(rest, modelsDir, signal);

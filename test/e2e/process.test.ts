@@ -1,11 +1,11 @@
 /** The process: its start, its ready line, its files, its end; and clients that leave without saying so. */
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type ServerProcess, startServer } from '../../bench/server-process.js';
 
 /** A text of a few hundred tokens that no other has, so that no cache answers it. */
@@ -63,6 +63,20 @@ describe('a start', () => {
     const again = await startServer('--data-dir', server.dataDir).catch((error: Error) => error);
     if (again instanceof Error) expect(again.message).toMatch(/Another process|in use/i);
     else await again.close();
+  });
+
+  it('keeps onnxruntime from reporting to its maker', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'anchorage-home-'));
+    vi.stubEnv('HOME', home);
+    vi.stubEnv('ORT_DISABLE_TELEMETRY', undefined);
+    try {
+      const quiet = await startServer();
+      await quiet.close();
+      expect(readdirSync(home)).toEqual([]);
+    } finally {
+      vi.unstubAllEnvs();
+      rmSync(home, { recursive: true, force: true });
+    }
   });
 
   it('answers its probes as an orchestrator asks them', async () => {
