@@ -16,7 +16,8 @@ import { Collections } from '../src/index/collections.js';
 import type { SearchRequest } from '../src/index/search-types.js';
 import { createMetrics } from '../src/metrics.js';
 import { ModelRegistry } from '../src/model/registry.js';
-import { modelIdentity, promptFor } from '../src/server/document-embedding.js';
+import { modelIdentity } from '../src/server/document-embedding.js';
+import { promptFor } from '../src/server/embedding-request.js';
 import { keep } from './report.js';
 
 const { values } = parseArgs({

@@ -11,7 +11,7 @@ import type { Embedder } from '../model/embedder.js';
 import type { EmbedOptions } from '../model/embedding-types.js';
 import { checkText } from '../model/input.js';
 import type { Manifest } from '../model/manifest.js';
-import { modelId, promptNamed } from './embedding-request.js';
+import { modelId, promptFor } from './embedding-request.js';
 import { situatedVectors } from './situated-vectors.js';
 
 const ChunkSchema = Type.Object(
@@ -42,10 +42,6 @@ export const modelIdentity = (manifest: Manifest): ModelIdentity => ({
   id: modelId(manifest),
   dimensions: manifest.dimensions,
 });
-
-/** The named prompt, else the manifest's for this role, else none. */
-export const promptFor = (role: 'query' | 'document', name: string | undefined, manifest: Manifest): string =>
-  promptNamed(name ?? (Object.hasOwn(manifest.prompts, role) ? role : undefined), manifest);
 
 export interface DocumentsToEmbed {
   readonly documents: readonly DocumentBody[];

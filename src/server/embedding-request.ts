@@ -29,7 +29,7 @@ export const PoolingSchema = Type.Object(
   { additionalProperties: false, description: 'instead of the pooling of the model' },
 );
 
-/** @returns a list of inputs, and whether the client sent a single one outside a list. */
+/** @returns a list of inputs, also where the client sent a single one outside a list. */
 export function listInputs(inputs: Static<typeof InputsSchema>): EmbedInput[] {
   if (typeof inputs === 'string') return [inputs];
   if (inputs.length > 0 && typeof inputs[0] === 'number') return [inputs as number[]];
@@ -80,6 +80,10 @@ export function promptNamed(name: string | undefined, manifest: Manifest): strin
     { field: 'prompt_name' },
   );
 }
+
+/** The named prompt, else the manifest's for this role, else none. */
+export const promptFor = (role: string, name: string | undefined, manifest: Manifest): string =>
+  promptNamed(name ?? (Object.hasOwn(manifest.prompts, role) ? role : undefined), manifest);
 
 /** @throws AnchorageError VALIDATION where the model has fewer dimensions. */
 export function checkDimensions(dimensions: number | undefined, field: string, manifest: Manifest): void {

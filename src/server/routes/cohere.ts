@@ -5,13 +5,15 @@
  */
 import { randomUUID } from 'node:crypto';
 import { type Static, Type } from 'typebox';
-import type { Manifest } from '../../model/manifest.js';
 import type { App } from '../app.js';
 import { vectorJson } from '../embedding-json.js';
-import { checkDimensions, checkInputBounds, laneOf, writeUsageHeaders } from '../embedding-request.js';
+import { checkDimensions, checkInputBounds, laneOf, promptFor, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import { sendJsonPieces } from '../send-json.js';
+
+/** What the model calls the roles that Cohere names otherwise. */
+const ROLES: Readonly<Record<string, string>> = { search_query: 'query', search_document: 'document' };
 
 const EMBEDDING_TYPES = ['float', 'int8', 'uint8', 'binary', 'ubinary'] as const;
 type EmbeddingType = (typeof EMBEDDING_TYPES)[number];
@@ -51,7 +53,7 @@ export function cohereRoutes(app: App, parts: Parts): void {
       const embeddings = await live.embed(texts, {
         lane: laneOf(texts),
         normalize: true,
-        prompt: promptOf(input_type, live.manifest),
+        prompt: promptFor(ROLES[input_type ?? ''] ?? input_type ?? '', undefined, live.manifest),
         truncate: truncate !== 'NONE',
         truncationDirection: truncate === 'START' ? 'left' : 'right',
         signal: hangUpSignal(reply),
@@ -64,11 +66,6 @@ export function cohereRoutes(app: App, parts: Parts): void {
       return sendJsonPieces(reply, pieces, vectors.length * 12 * types.length);
     },
   );
-}
-
-function promptOf(inputType: string | undefined, manifest: Manifest): string {
-  const role = inputType === 'search_query' ? 'query' : inputType === 'search_document' ? 'document' : inputType;
-  return (role !== undefined && Object.hasOwn(manifest.prompts, role) ? manifest.prompts[role] : undefined) ?? '';
 }
 
 interface Answer {

@@ -7,7 +7,7 @@ import { type Static, Type } from 'typebox';
 import type { EmbedOptions, TokenEmbeddings } from '../../model/embedding-types.js';
 import { maxSim } from '../../pooling/late-interaction.js';
 import type { App } from '../app.js';
-import { checkInputBounds, promptNamed, sumUsage, writeUsageHeaders } from '../embedding-request.js';
+import { checkInputBounds, promptFor, sumUsage, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 
@@ -41,16 +41,22 @@ export function rerankRoutes(app: App, parts: Parts): void {
       const { live } = parts.models;
       checkInputBounds(texts, 'texts', parts);
       checkInputBounds([query], 'query', parts);
-      const { prompts } = live.manifest;
-      const promptOf = (role: string): string => (role in prompts ? promptNamed(role, live.manifest) : '');
       const shared = {
         lane: 'query',
         truncate: truncate ?? true,
         normalize: true,
         signal: hangUpSignal(reply),
       } as const;
-      const asked = await live.embedTokens([query], { ...shared, field: 'query', prompt: promptOf('query') });
-      const options: EmbedOptions = { ...shared, field: 'texts', prompt: promptOf('document') };
+      const asked = await live.embedTokens([query], {
+        ...shared,
+        field: 'query',
+        prompt: promptFor('query', undefined, live.manifest),
+      });
+      const options: EmbedOptions = {
+        ...shared,
+        field: 'texts',
+        prompt: promptFor('document', undefined, live.manifest),
+      };
       const usages: TokenEmbeddings[] = [asked];
       const scores: number[] = [];
       for (let at = 0; at < texts.length; at += TEXTS_A_GROUP) {

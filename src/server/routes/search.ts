@@ -5,8 +5,8 @@ import type { Collection } from '../../index/collection.js';
 import { MODES, type Mode, type SearchRequest, type SearchResult } from '../../index/search-types.js';
 import type { Embedder } from '../../model/embedder.js';
 import type { App } from '../app.js';
-import { modelIdentity, promptFor } from '../document-embedding.js';
-import { checkInputBounds, modelId } from '../embedding-request.js';
+import { modelIdentity } from '../document-embedding.js';
+import { checkInputBounds, modelId, promptFor } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import {
