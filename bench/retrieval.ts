@@ -5,6 +5,8 @@
  *
  *   npm run bench -- retrieval --sets DIR [--names nq_oracle,cosqa] [--queries 500] [--limit 32] [--keep]
  */
+import { promptFor } from '../src/model/prompts.js';
+import { modelIdentity } from '../src/model/manifest.js';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,8 +18,8 @@ import { Collections } from '../src/index/collections.js';
 import type { SearchRequest } from '../src/index/search-types.js';
 import { createMetrics } from '../src/metrics.js';
 import { ModelRegistry } from '../src/model/registry.js';
-import { modelIdentity } from '../src/server/document-embedding.js';
-import { promptFor } from '../src/server/embedding-request.js';
+
+
 import { keep } from './report.js';
 
 const { values } = parseArgs({

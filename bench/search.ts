@@ -188,8 +188,8 @@ async function ours(quantization: Quantization, truth: string[][]): Promise<obje
   say(`  start with snapshot: first answer after ${startMs.toFixed(0)} ms (${path})`);
   await collections.close();
 
-  const snapshotBytes = statSync(join(dataDir, 'collections', 'bench', 'graph.snapshot')).size;
-  rmSync(join(dataDir, 'collections', 'bench', 'graph.snapshot'));
+  const snapshotBytes = statSync(join(dataDir, 'collections', 'bench', 'graph-1.snapshot')).size;
+  rmSync(join(dataDir, 'collections', 'bench', 'graph-1.snapshot'));
   const without = performance.now();
   collections = await open();
   await ids(collections.get('bench'), { vector: queries[0]! });

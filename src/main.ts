@@ -2,6 +2,7 @@
  * The composition root: settings -> log -> models and collections -> HTTP. Standard output carries the ready line and
  * nothing else; whatever stops the start is one line on standard error and exit code 1.
  */
+
 import type { AddressInfo } from 'node:net';
 import { type Config, configHelp, forbidTelemetry, readConfig } from './config.js';
 import { AnchorageError } from './errors.js';
@@ -9,10 +10,10 @@ import { Collections } from './index/collections.js';
 import { createLogger } from './log.js';
 import { createMetrics } from './metrics.js';
 import type { Manifest } from './model/manifest.js';
+import { modelId } from './model/manifest.js';
 import { ModelRegistry } from './model/registry.js';
 import { type AdminToken, loadAdminToken } from './server/admin-token.js';
 import { buildApp } from './server/app.js';
-import { modelId } from './server/embedding-request.js';
 
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 

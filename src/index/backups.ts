@@ -3,7 +3,7 @@
  *
  *   <dataDir>/snapshots/<id>/manifest.json                                   what it holds, with a SHA-256 a file
  *   <dataDir>/snapshots/<id>/collections/<name>/documents.sqlite             one commit of the collection
- *   <dataDir>/snapshots/<id>/collections/<name>/graph.snapshot               not newer than the rows; see snapshot.ts
+ *   <dataDir>/snapshots/<id>/collections/<name>/graph-<generation>.snapshot  not newer than the rows; see snapshot.ts
  *
  * Making one: everything is written under .new-<id>, the manifest last; then one rename. A folder without the dot is whole.
  *

@@ -38,6 +38,19 @@ export function cutIntoPassages(text: string, tokenStarts: readonly number[], op
   return passages;
 }
 
+/** Passages whose borders are known, with the tokens that begin in each. */
+export function passagesAt(
+  tokenStarts: readonly number[],
+  spans: readonly { start: number; stop: number }[],
+): Passage[] {
+  return spans.map(({ start, stop }) => {
+    const first = tokenStarts.findIndex((token) => token >= start);
+    const firstToken = first < 0 ? tokenStarts.length : first;
+    const after = tokenStarts.findIndex((token) => token >= stop);
+    return { start, stop, firstToken, tokens: (after < 0 ? tokenStarts.length : after) - firstToken };
+  });
+}
+
 function sentencesOf(text: string, tokenStarts: readonly number[]): Passage[] {
   const sentences: Passage[] = [];
   let token = 0;

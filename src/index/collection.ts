@@ -1,11 +1,14 @@
 /**
  * One collection, as the rest of the server sees it. Always true: an answered write is on disk, and searches that begin
  * after it see it; vectors and queries of another model than the collection's are refused.
+ *
+ * An object of this class is one generation of the collection. When another generation takes over, Collections holds
+ * another object; who still has this one can go on searching in it, and is refused when writing.
  */
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import { type CollectionSettings, type ModelIdentity, refuseOtherModel } from './collection-settings.js';
-import type { CollectionState } from './database.js';
+import type { CollectionState, Generation } from './database.js';
 import type { DenseAnswer } from './dense-search.js';
 import type { Counts, Include, Page, StoredDocument } from './document-reader.js';
 import type { Upserted } from './document-writer.js';
@@ -14,9 +17,11 @@ import { type Filter, filterToSql } from './filter.js';
 import { type Ranked, reciprocalRankFusion, weightedFusion } from './fusion.js';
 import type { IndexThreads } from './index-threads.js';
 import { BACKLOG_MAX, EF_SEARCH_MAX, K_MAX, PAGE_MAX } from './limits.js';
+import type { FillState, NextGeneration } from './next-generation.js';
 import { groupByParent, type ParentGroup, parentResult } from './parents.js';
 import type { SearchAnswer, SearchRequest, SearchResult } from './search-types.js';
-import type { VectorState } from './searcher-operations.js';
+import type { Searchable, VectorState } from './searcher-operations.js';
+import type { WriteGate } from './write-gate.js';
 
 /** Ranks of each list that a fusion looks at: below, a document adds less than 1/160 to a score. */
 const FUSED_RANKS = 100;
@@ -32,6 +37,10 @@ export interface CollectionInfo extends Counts {
   readonly settings: CollectionSettings;
   readonly model: ModelIdentity;
   readonly generation: number;
+  /** Of the generation that is being built beside it. */
+  readonly building: (FillState & { readonly generation: number; readonly model: ModelIdentity }) | undefined;
+  /** The generation that can be gone back to. */
+  readonly previous: { readonly generation: number; readonly model: ModelIdentity } | undefined;
   readonly createdAt: string;
   readonly sequence: number;
   readonly index: VectorState;
@@ -39,15 +48,59 @@ export interface CollectionInfo extends Counts {
 
 export class Collection {
   readonly name: string;
+  readonly gate: WriteGate;
   private state: CollectionState;
   private readonly threads: IndexThreads;
   private readonly metrics: Metrics;
+  private nextGeneration: NextGeneration | undefined;
+  private searches = 0;
 
-  constructor(name: string, state: CollectionState, threads: IndexThreads, metrics: Metrics) {
+  /** @param gate that all generations of the collection share. */
+  constructor(
+    name: string,
+    state: CollectionState,
+    { threads, metrics, gate }: { threads: IndexThreads; metrics: Metrics; gate: WriteGate },
+  ) {
     this.name = name;
     this.state = state;
     this.threads = threads;
     this.metrics = metrics;
+    this.gate = gate;
+  }
+
+  get generation(): number {
+    return this.state.generation;
+  }
+
+  /** What names this generation to the threads. */
+  get of(): Searchable {
+    return { name: this.name, generation: this.generation };
+  }
+
+  /** Searches that run in this generation now. */
+  get searching(): number {
+    return this.searches;
+  }
+
+  /** The generation that can be gone back to. */
+  get previous(): Generation | undefined {
+    return this.state.previous;
+  }
+
+  /** What is being built beside this generation now. */
+  get next(): NextGeneration | undefined {
+    return this.nextGeneration;
+  }
+
+  /** The generation that is being built, or was when the server last ended. */
+  get building(): Generation | undefined {
+    return this.state.building;
+  }
+
+  /** Takes note of what is being built beside this generation. */
+  buildsBeside(state: CollectionState, next: NextGeneration | undefined): void {
+    this.state = state;
+    this.nextGeneration = next;
   }
 
   get settings(): CollectionSettings {
@@ -65,15 +118,15 @@ export class Collection {
 
   /**
    * Replaces documents of the same ids. Answers when they are on disk.
-   * @throws AnchorageError VALIDATION or PAYLOAD_TOO_LARGE naming the field, STORAGE_FULL.
+   * @throws AnchorageError VALIDATION or PAYLOAD_TOO_LARGE naming the field, STORAGE_FULL, MODEL_MISMATCH where another
+   *   generation has taken over.
    */
   async upsert(documents: readonly DocumentInput[]): Promise<Upserted> {
     const checked = checkDocuments(documents, this.model.dimensions);
-    await this.threads.roomInBacklog(this.name, BACKLOG_MAX);
-    const { commitSeconds, ...upserted } = await this.threads.writer.call('upsert', {
-      name: this.name,
-      documents: checked,
-    });
+    await this.threads.roomInBacklog(this.of, BACKLOG_MAX);
+    const { commitSeconds, ...upserted } = await this.gate.pass(() =>
+      this.threads.writer.call('upsert', { ...this.of, documents: checked }),
+    );
     this.committed(commitSeconds);
     return upserted;
   }
@@ -96,7 +149,7 @@ export class Collection {
 
   /** In the order of `ids`, without those that are not there. */
   get(ids: readonly string[], include: readonly Include[] = ['text', 'metadata']): Promise<StoredDocument[]> {
-    return this.threads.reader.call('byIds', { name: this.name, ids, include });
+    return this.threads.reader.call('byIds', { ...this.of, ids, include });
   }
 
   /** A page of documents, oldest upsert first; `cursor` of the answer asks for the next. */
@@ -110,7 +163,7 @@ export class Collection {
       ...(filter ? { filter: filterToSql(filter) } : {}),
       ...(cursor === undefined ? {} : { cursor }),
     };
-    return this.threads.reader.call('page', { name: this.name, request: page });
+    return this.threads.reader.call('page', { ...this.of, request: page });
   }
 
   /** @throws AnchorageError VALIDATION naming the field. */
@@ -118,23 +171,29 @@ export class Collection {
     const started = performance.now();
     bounded(request.k, 'k', K_MAX);
     if (request.efSearch !== undefined) bounded(request.efSearch, 'efSearch', EF_SEARCH_MAX);
-    const answer = await (request.groupBy ? this.searchParents(request) : this.answer(request));
+    this.searches++;
+    const searching = request.groupBy ? this.searchParents(request) : this.answer(request);
+    const answer = await searching.finally(() => this.searches--);
     const path = answer.timingsMs.path ?? 'fulltext';
     this.metrics.searchDuration.observe({ mode: request.mode, path }, (performance.now() - started) / 1000);
     return { ...answer, timingsMs: { ...answer.timingsMs, total: performance.now() - started } };
   }
 
   async info(): Promise<CollectionInfo> {
-    const [counts, index] = await Promise.all([
-      this.threads.reader.call('counts', { name: this.name }),
-      this.threads.searcher.call('catchUp', { name: this.name }),
+    const { next } = this;
+    const [counts, index, fill] = await Promise.all([
+      this.threads.reader.call('counts', this.of),
+      this.threads.searcher.call('catchUp', this.of),
+      next?.state(),
     ]);
-    const { settings, model, generation, createdAt } = this.state;
+    const { settings, model, generation, createdAt, previous } = this.state;
     return {
       name: this.name,
       settings,
       model,
       generation,
+      building: next && fill ? { generation: next.generation, model: next.model, ...fill } : undefined,
+      previous: previous && { generation: previous.generation, model: previous.model },
       createdAt,
       sequence: index.appliedSequence,
       index,
@@ -147,7 +206,8 @@ export class Collection {
    * this is done, nothing that was deleted before is in any file of the collection.
    */
   async compact(): Promise<void> {
-    await this.threads.searcher.call('compact', { name: this.name });
+    await this.threads.searcher.call('compact', this.of);
+    if (this.next) await this.threads.searcher.call('compact', { name: this.name, generation: this.next.generation });
     await this.threads.compactFiles(this.name);
   }
 
@@ -223,7 +283,7 @@ export class Collection {
       ...(efSearch === undefined ? {} : { efSearch }),
       ...(minScore === undefined ? {} : { minScore }),
     };
-    return this.threads.searcher.call('search', { name: this.name, request: dense });
+    return this.threads.searcher.call('search', { ...this.of, request: dense });
   }
 
   private sparse(request: SearchRequest, limit: number): Promise<{ ranked: Ranked[]; searchMs: number }> {
@@ -241,7 +301,7 @@ export class Collection {
     sparse: ReadonlyMap<number, number>,
   ): Promise<SearchResult[]> {
     const labels = ranked.map(({ label }) => label);
-    const documents = await this.threads.reader.call('byLabels', { name: this.name, labels, include });
+    const documents = await this.threads.reader.call('byLabels', { ...this.of, labels, include });
     return ranked.flatMap(({ label, score }) => {
       const document = documents.get(label);
       const denseScore = dense.get(label);
@@ -260,7 +320,8 @@ export class Collection {
 
   private committed(commitSeconds: number): void {
     this.metrics.commitDuration.observe(commitSeconds);
-    this.threads.changed(this.name);
+    this.threads.changed(this.of);
+    if (this.next) this.threads.changed({ name: this.name, generation: this.next.generation });
   }
 }
 

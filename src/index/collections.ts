@@ -29,11 +29,14 @@ import {
   lockDataDirectory,
   restoredFolder,
 } from './data-directory.js';
+import type { CollectionState } from './database.js';
+import { GenerationChanges } from './generation-changes.js';
 import { graphsAreAvailable } from './hnsw.js';
 import { IndexThreads } from './index-threads.js';
 import { COLLECTIONS_MAX } from './limits.js';
-import type { IndexOptions, Notice, VectorState } from './searcher-operations.js';
-import { SNAPSHOT_FILE } from './snapshot.js';
+import type { IndexOptions, Notice, Searchable, VectorState } from './searcher-operations.js';
+import { removeSnapshotsBut, snapshotFile } from './snapshot.js';
+import { WriteGate } from './write-gate.js';
 
 /** Where lines about the index go: pino's logger, or anything with its two methods. */
 export interface IndexLog {
@@ -52,6 +55,8 @@ export interface CollectionsOptions {
   readonly tombstoneShareMax?: number;
   /** Tombstones below which that is never worth it. */
   readonly tombstonesMin?: number;
+  /** Of the model that is about to serve. */
+  readonly liveFingerprint?: string;
 }
 
 /** An exact pass over this many vectors of 384 dimensions takes about as long as everything else in a search. */
@@ -66,6 +71,8 @@ export class Collections {
   private readonly lock: DirectoryLock;
   private readonly threads: IndexThreads;
   private readonly byName = new Map<string, Collection>();
+  /** How a collection changes its model. */
+  readonly generations: GenerationChanges;
 
   private constructor(options: CollectionsOptions, lock: DirectoryLock) {
     this.options = options;
@@ -75,9 +82,19 @@ export class Collections {
       tombstoneShareMax: options.tombstoneShareMax ?? TOMBSTONE_SHARE_MAX,
       tombstonesMin: options.tombstonesMin ?? TOMBSTONES_MIN,
     };
-    const onState = (name: string, state: VectorState): void => this.measure(name, state);
+    const onState = (of: Searchable, state: VectorState): void => this.measure(of, state);
     const onNotice = ({ level, collection, message }: Notice): void => options.logger?.[level]({ collection }, message);
     this.threads = new IndexThreads({ dataDir: options.dataDir, indexOptions, onState, onNotice });
+    const { threads } = this;
+    const { metrics } = options;
+    this.generations = new GenerationChanges({
+      threads,
+      get: (name) => this.get(name),
+      replace: (old, state) => {
+        this.byName.set(old.name, new Collection(old.name, state, { threads, metrics, gate: old.gate }));
+      },
+      warn: (collection, message) => options.logger?.warn({ collection }, message),
+    });
   }
 
   /**
@@ -109,7 +126,7 @@ export class Collections {
     }
     const state = await this.threads.writer.call('create', { name, settings, model });
     // Two requests may have made it at once: the second finds the first's.
-    return this.byName.get(name) ?? (await this.adopt(new Collection(name, state, this.threads, this.options.metrics)));
+    return this.byName.get(name) ?? (await this.adopt(name, state));
   }
 
   /** @throws AnchorageError NOT_FOUND, VALIDATION for a name that cannot be one. */
@@ -132,8 +149,7 @@ export class Collections {
   /** @returns false where there was none. */
   async delete(name: string): Promise<boolean> {
     if (!this.byName.delete(checkCollectionName(name))) return false;
-    await this.threads.searcher.call('close', { name });
-    await this.threads.reader.call('close', { name });
+    await this.threads.closeReading(name);
     await this.threads.writer.call('drop', { name });
     this.threads.forget(name);
     this.options.metrics.indexDocuments.remove({ collection: name });
@@ -180,37 +196,57 @@ export class Collections {
 
   /** Writes snapshots of graphs that changed, and lets go of the directory. */
   async close(): Promise<void> {
-    await this.threads.close();
+    await this.threads.closeAll();
     this.lock.release();
   }
 
   /** The graph goes first: rows may be newer than a graph, never older. */
   private async writeBackup(name: string, folder: string): Promise<void> {
-    await this.threads.searcher.call('snapshot', { name });
-    const graph = join(collectionFolder(this.options.dataDir, name), SNAPSHOT_FILE);
-    if (existsSync(graph)) await copyFile(graph, join(folder, SNAPSHOT_FILE), constants.COPYFILE_FICLONE);
+    const { of } = this.get(name);
+    await this.threads.searcher.call('snapshot', of);
+    const file = snapshotFile(of.generation);
+    const graph = join(collectionFolder(this.options.dataDir, name), file);
+    if (existsSync(graph)) await copyFile(graph, join(folder, file), constants.COPYFILE_FICLONE);
     await this.threads.writer.call('backup', { name, file: join(folder, 'documents.sqlite') });
   }
 
   private async swapIn(name: string): Promise<void> {
-    if (this.byName.delete(name)) {
-      await this.threads.searcher.call('close', { name });
-      await this.threads.reader.call('close', { name });
-    }
+    if (this.byName.delete(name)) await this.threads.closeReading(name);
     this.threads.forget(name);
-    const state = await this.threads.writer.call('swapIn', { name });
-    await this.adopt(new Collection(name, state, this.threads, this.options.metrics));
+    await this.adopt(name, await this.threads.writer.call('swapIn', { name }));
   }
 
+  /** A collection whose next generation is of the live model and whole was about to take over when the server ended. */
   private async openOne(name: string): Promise<void> {
     const state = await this.threads.writer.call('open', { name });
-    await this.adopt(new Collection(name, state, this.threads, this.options.metrics));
+    const { building } = state;
+    const isLive = building !== undefined && building.model.fingerprint === this.options.liveFingerprint;
+    const adopted = await this.adopt(
+      name,
+      isLive ? await this.flippedIfWhole(name, state, building.generation) : state,
+    );
+    removeSnapshotsBut(collectionFolder(this.options.dataDir, name), [
+      adopted.generation,
+      adopted.building?.generation,
+    ]);
+    void this.generations.dropUnkept(name);
   }
 
-  private async adopt(collection: Collection): Promise<Collection> {
-    const { name } = collection;
+  private async flippedIfWhole(name: string, state: CollectionState, generation: number): Promise<CollectionState> {
+    try {
+      return await this.threads.writer.call('flip', { name, generation });
+    } catch (error) {
+      if (error instanceof AnchorageError && error.code === 'CONFLICT') return state;
+      throw error;
+    }
+  }
+
+  private async adopt(name: string, state: CollectionState): Promise<Collection> {
+    const { threads } = this;
+    const { metrics } = this.options;
+    const collection = new Collection(name, state, { threads, metrics, gate: new WriteGate() });
     this.byName.set(name, collection);
-    await Promise.all([this.threads.searcher.call('open', { name }), this.threads.reader.call('open', { name })]);
+    await Promise.all([threads.open(collection.of), threads.reader.call('open', { name })]);
     return collection;
   }
 
@@ -225,13 +261,13 @@ export class Collections {
     return existing;
   }
 
-  private measure(name: string, state: VectorState): void {
+  private measure({ name, generation }: Searchable, state: VectorState): void {
     const { metrics } = this.options;
-    if (!this.byName.has(name)) return;
+    if (this.byName.get(name)?.generation !== generation) return;
     metrics.indexDocuments.set({ collection: name }, state.vectors);
     metrics.indexBytes.set({ collection: name }, state.bytes);
     if (state.recallEstimate !== undefined) metrics.recallEstimate.set({ collection: name }, state.recallEstimate);
-    const written = this.list().flatMap((one) => this.threads.stateOf(one.name)?.snapshotWrittenAtMs ?? []);
+    const written = this.list().flatMap((one) => this.threads.stateOf(one.of)?.snapshotWrittenAtMs ?? []);
     metrics.snapshotAge.set(written.length === 0 ? -1 : (Date.now() - Math.max(...written)) / 1000);
   }
 }

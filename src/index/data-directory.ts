@@ -4,7 +4,7 @@
  *   <dataDir>/lock                          held by SQLite's own file lock while the server runs; the system drops it with
  *   <dataDir>/lock.pid                      the process, however that ends; the pid is for the message only
  *   <dataDir>/collections/<name>/documents.sqlite (-wal, -shm)     the truth
- *   <dataDir>/collections/<name>/graph.snapshot                    a cache of it
+ *   <dataDir>/collections/<name>/graph-<generation>.snapshot       a cache of it
  */
 import {
   closeSync,

@@ -2,24 +2,26 @@
  * The SQLite file of one collection: how it is opened, and its tables.
  *
  *   documents    label (never used twice: it names the vector in the graph), id, the sequence of its last change, metadata
- *                (JSONB); a chunk also has its parent's id, its ordinal, and where in the parent's text it lies
+ *                (JSONB), how its text was embedded; a chunk also has its parent's id, its ordinal, and where in the parent's
+ *                text it lies
  *   texts        label -> text           (apart from documents, so that a pass over metadata reads few pages)
- *   vectors_<g>  label -> float32 little-endian, length 1; g is the generation: one model's vectors each
+ *   vectors_<g>  label -> float32 little-endian, length 1; g is the generation: one model's vectors each (generations.ts)
  *   fulltext     FTS5 over texts, without a copy of them
  *   tombstones   labels that are gone, for memory that has yet to hear of it; pruned once it has
- *   meta         key -> value: settings, model, sequence, generation
+ *   meta         key -> value: settings, model, sequence, generation, and the generations that are not live
  *
  * Always true: the writer's connection commits with synchronous=FULL, so what it acknowledged survives a power cut, and
  * overwrites what is deleted (secure_delete, and FTS5's own).
  */
 import { randomUUID } from 'node:crypto';
 import Database from 'better-sqlite3';
+import { AnchorageError } from '../errors.js';
 import type { CollectionSettings, ModelIdentity } from './collection-settings.js';
 import { metadataExpression, metadataPath } from './filter.js';
 
 export type Connection = Database.Database;
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 /** Five vectors of 384 dimensions fill a page of 8 KiB to 94%; 4 KiB pages would waste a quarter. */
 const PAGE_BYTES = 8192;
 const CHECKPOINT_PAGES = 1000;
@@ -38,7 +40,24 @@ export function openForWriting(path: string): Connection {
   db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   db.pragma(`cache_size = -${CACHE_KIB}`);
   db.pragma('busy_timeout = 5000');
+  migrate(db);
   return db;
+}
+
+/** A new file has no tables yet, and is given those of today. */
+function migrate(db: Connection): void {
+  if (!db.prepare(`SELECT 1 FROM sqlite_schema WHERE name = 'meta'`).get()) return;
+  const version = db.prepare(`SELECT value FROM meta WHERE key = 'schemaVersion'`).pluck().get() as number;
+  if (version > SCHEMA_VERSION) {
+    db.close();
+    const message = `${db.name} was written by a later release (schema ${version}, this one reads up to ${SCHEMA_VERSION}); update Anchorage`;
+    throw new AnchorageError('CONFIG_INVALID', message);
+  }
+  if (version === SCHEMA_VERSION) return;
+  db.transaction(() => {
+    db.exec('ALTER TABLE documents ADD COLUMN embedded_as TEXT');
+    db.prepare(`UPDATE meta SET value = ? WHERE key = 'schemaVersion'`).run(SCHEMA_VERSION);
+  })();
 }
 
 /** Sees the newest commit at each read; never waits for the writer, nor the writer for it. */
@@ -49,12 +68,24 @@ export function openForReading(path: string): Connection {
   return db;
 }
 
+/** One model's vectors of a collection. */
+export interface Generation {
+  readonly generation: number;
+  readonly model: ModelIdentity;
+  /** Of the codes in memory. */
+  readonly dimensions: number;
+}
+
 export interface CollectionState {
   readonly settings: CollectionSettings;
   readonly model: ModelIdentity;
   /** Which life of the collection this is: a graph snapshot of another is not loaded. */
   readonly lifeId: string;
   readonly generation: number;
+  /** Is being filled beside the live one. */
+  readonly building: Generation | undefined;
+  /** Was live before, and is kept to go back to. */
+  readonly previous: Generation | undefined;
   readonly sequence: number;
   readonly createdAt: string;
 }
@@ -69,7 +100,8 @@ export function createTables(db: Connection, settings: CollectionSettings, model
         sequence INTEGER NOT NULL,
         metadata BLOB NOT NULL,
         searchable INTEGER NOT NULL,
-        parent TEXT, ordinal INTEGER, start INTEGER, stop INTEGER
+        parent TEXT, ordinal INTEGER, start INTEGER, stop INTEGER,
+        embedded_as TEXT
       );
       CREATE INDEX documents_by_sequence ON documents (sequence);
       CREATE INDEX documents_by_parent ON documents (parent, ordinal) WHERE parent IS NOT NULL;
@@ -124,9 +156,19 @@ export function readState(db: Connection): CollectionState {
     model: JSON.parse(meta.model as string) as ModelIdentity,
     lifeId: meta.lifeId as string,
     generation: meta.generation as number,
+    building: meta.building === undefined ? undefined : (JSON.parse(meta.building as string) as Generation),
+    previous: meta.previous === undefined ? undefined : (JSON.parse(meta.previous as string) as Generation),
     sequence: meta.sequence as number,
     createdAt: meta.createdAt as string,
   };
+}
+
+/** The state as it would be with one of its other generations live. */
+export function stateOfGeneration(state: CollectionState, generation: number): CollectionState {
+  const { building, previous, settings } = state;
+  const other = [building, previous].find((one) => one?.generation === generation);
+  if (!other) return state;
+  return { ...state, generation, model: other.model, settings: { ...settings, dimensions: other.dimensions } };
 }
 
 /** A view of the vector's own bytes; SQLite copies them. */

@@ -1,7 +1,16 @@
 /** The reads of one collection, on a connection of their own: documents, pages, changes, vectors. Nothing here writes. */
 import { AnchorageError } from '../errors.js';
-import { blobToVector, type CollectionState, type Connection, readState, vectorTable } from './database.js';
+import {
+  blobToVector,
+  type CollectionState,
+  type Connection,
+  readState,
+  stateOfGeneration,
+  vectorTable,
+} from './database.js';
+import type { EmbeddedAs } from './documents.js';
 import type { FilterSql } from './filter.js';
+import { WAITING } from './generations.js';
 
 export const INCLUDES = ['text', 'metadata', 'vector'] as const;
 export type Include = (typeof INCLUDES)[number];
@@ -39,6 +48,25 @@ export interface Counts {
   readonly vectors: number;
 }
 
+/** A row whose text is to be embedded by another model. */
+export interface WaitingText {
+  readonly label: number;
+  readonly id: string;
+  /** Undefined where the document came with a vector alone. */
+  readonly text: string | undefined;
+  readonly embeddedAs: EmbeddedAs;
+  /** Of a chunk. */
+  readonly parent?: string;
+  readonly start?: number;
+  readonly stop?: number;
+}
+
+/** A text that was cut, and where. */
+export interface CutText {
+  readonly text: string;
+  readonly spans: readonly { readonly label: number; readonly start: number; readonly stop: number }[];
+}
+
 export interface Changes {
   readonly added: readonly { readonly label: number; readonly vector: Buffer }[];
   readonly removed: readonly number[];
@@ -57,26 +85,24 @@ interface Row {
 
 export class DocumentReader {
   readonly db: Connection;
-  private generation: number;
+  /** Whose vectors this reads. */
+  private readonly generation: number;
   private readonly sequenceStatement;
 
-  constructor(db: Connection) {
+  constructor(db: Connection, generation: number) {
     this.db = db;
-    this.generation = this.state.generation;
+    this.generation = generation;
     this.sequenceStatement = db.prepare(`SELECT value FROM meta WHERE key = 'sequence'`).pluck();
   }
 
+  /** With this generation as the live one. */
   get state(): CollectionState {
-    return readState(this.db);
+    return stateOfGeneration(readState(this.db), this.generation);
   }
 
   /** The last committed change. */
   get sequence(): number {
     return this.sequenceStatement.get() as number;
-  }
-
-  useGeneration(generation: number): void {
-    this.generation = generation;
   }
 
   /** Everything inside sees one commit. */
@@ -141,19 +167,58 @@ export class DocumentReader {
     return new Map(rows.map(({ label, vector }) => [label, blobToVector(vector)]));
   }
 
-  /** Vectors that came and labels that went after `sequence`. */
-  changesAfter(sequence: number): Changes {
+  /** Vectors that came after `label` (labels only grow) and labels that went after `sequence`. */
+  changesAfter({ label, sequence }: { label: number; sequence: number }): Changes {
     const added = this.db
-      .prepare(
-        `SELECT v.label, v.vector FROM documents d JOIN ${vectorTable(this.generation)} v ON v.label = d.label
-         WHERE d.sequence > ? ORDER BY d.label`,
-      )
-      .all(sequence) as { label: number; vector: Buffer }[];
+      .prepare(`SELECT label, vector FROM ${vectorTable(this.generation)} WHERE label > ? ORDER BY label`)
+      .all(label) as { label: number; vector: Buffer }[];
     const removed = this.db
       .prepare('SELECT label FROM tombstones WHERE sequence > ?')
       .pluck()
       .all(sequence) as number[];
     return { added, removed };
+  }
+
+  /** The next rows without a vector of this generation, by label. */
+  waiting(limit: number): WaitingText[] {
+    const rows = this.db
+      .prepare(
+        `SELECT d.label, d.id, d.parent, d.start, d.stop, d.embedded_as AS embeddedAs, t.text
+         FROM documents d LEFT JOIN texts t ON t.label = d.label
+         WHERE d.label IN (${WAITING(this.generation)} LIMIT ?) ORDER BY d.label`,
+      )
+      .all(limit) as (Row & { embeddedAs: string | null })[];
+    return rows.map(({ label, embeddedAs, ...row }) => ({
+      label,
+      ...toDocument({ label, ...row }),
+      text: row.text ?? undefined,
+      embeddedAs: embeddedAs === null ? {} : (JSON.parse(embeddedAs) as EmbeddedAs),
+    }));
+  }
+
+  /** How many rows that have, or wait for, a vector of this generation. */
+  fillState(): { filled: number; waiting: number } {
+    const last = `(SELECT coalesce(max(label), 0) FROM ${vectorTable(this.generation)})`;
+    const sql = `SELECT count(*) FILTER (WHERE label <= ${last}) AS filled, count(*) FILTER (WHERE label > ${last}) AS waiting
+      FROM documents WHERE searchable = 1`;
+    return this.db.prepare(sql).get() as { filled: number; waiting: number };
+  }
+
+  /** Of the rows that wait: how many cannot be embedded, and one of them. */
+  withoutText(): { count: number; id: string | null } {
+    const sql = `SELECT count(*) AS count, min(d.id) AS id FROM documents d LEFT JOIN texts t ON t.label = d.label
+      WHERE d.label IN (${WAITING(this.generation)}) AND t.label IS NULL`;
+    return this.db.prepare(sql).get() as { count: number; id: string | null };
+  }
+
+  /** A document's text and its chunks. */
+  cutText(parent: string): CutText {
+    const text = this.db
+      .prepare('SELECT t.text FROM texts t JOIN documents d ON d.label = t.label WHERE d.id = ?')
+      .pluck()
+      .get(parent) as string;
+    const chunks = 'SELECT label, start, stop FROM documents WHERE parent = ? ORDER BY ordinal';
+    return { text, spans: this.db.prepare(chunks).all(parent) as CutText['spans'] };
   }
 
   private select(include: readonly Include[], where: string): string {

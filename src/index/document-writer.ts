@@ -8,6 +8,7 @@ import { AnchorageError } from '../errors.js';
 import { type CollectionState, type Connection, readState, vectorTable, vectorToBlob } from './database.js';
 import type { CheckedDocument } from './documents.js';
 import type { FilterSql } from './filter.js';
+import { fillGeneration, keptGenerations, type LabelledVector } from './generations.js';
 
 /** Which documents a patch or delete is for. With both, documents must pass both. */
 export interface Selection {
@@ -35,22 +36,40 @@ const ROW = 'd.label, d.id, d.parent, d.searchable';
 
 export class DocumentWriter {
   readonly db: Connection;
+  private readonly generation: number;
+  private readonly isBuilding: boolean;
   private readonly statements: ReturnType<typeof prepare>;
-  private deleteVector: Statement[] = [];
+  /** A row that goes leaves every generation. */
+  private readonly deleteVector: readonly Statement[];
 
-  /** @param generations whose vector tables hold rows of documents: the live one, and one that is being built. */
-  constructor(db: Connection, state: CollectionState, generations: readonly number[]) {
+  /** One for each set of generations: after one began, was flipped or forgotten, another writer takes over. */
+  constructor(db: Connection) {
+    const state = readState(db);
     this.db = db;
+    this.generation = state.generation;
+    this.isBuilding = state.building !== undefined;
     this.statements = prepare(db, state);
-    this.useGenerations(generations);
+    this.deleteVector = keptGenerations(state).map((generation) =>
+      db.prepare(`DELETE FROM ${vectorTable(generation)} WHERE label = ?`),
+    );
   }
 
   get state(): CollectionState {
     return readState(this.db);
   }
 
-  /** Replaces each document of the same id, its chunks with it. */
-  upsert(documents: readonly CheckedDocument[]): Upserted {
+  /**
+   * Replaces each document of the same id, its chunks with it.
+   * @param generation that the vectors are for.
+   * @throws AnchorageError MODEL_MISMATCH where another is live by now.
+   */
+  upsert(documents: readonly CheckedDocument[], generation: number): Upserted {
+    if (generation !== this.generation) {
+      throw new AnchorageError(
+        'MODEL_MISMATCH',
+        'The collection changed its model meanwhile; send the documents again',
+      );
+    }
     return this.inTransaction((sequence) => {
       for (const document of documents) this.put(document, sequence);
       return { ids: documents.map(({ id }) => id), upserted: documents.length, sequence };
@@ -92,11 +111,12 @@ export class DocumentWriter {
     return { freePages: this.db.pragma('freelist_count', { simple: true }) as number, walEmptied: outcome?.busy === 0 };
   }
 
-  /** From now on a row that goes is removed from the vector tables of these generations. */
-  useGenerations(generations: readonly number[]): void {
-    this.deleteVector = generations.map((generation) =>
-      this.db.prepare(`DELETE FROM ${vectorTable(generation)} WHERE label = ?`),
-    );
+  /** Puts vectors into the generation that is being built; a change like any other, so that readers look. */
+  fill(generation: number, vectors: readonly LabelledVector[]): { sequence: number } {
+    return this.inTransaction((sequence) => {
+      fillGeneration(this.db, generation, vectors);
+      return { sequence };
+    });
   }
 
   private inTransaction<T>(write: (sequence: number) => T): T {
@@ -107,12 +127,14 @@ export class DocumentWriter {
     const old = this.statements.byId.get(document.id) as Row | undefined;
     if (old?.parent != null) throw chunkConflict(document.id, old.parent);
     if (old) this.remove(old, sequence);
-    const { id, metadata, text, vector } = document;
-    this.insert({ id, sequence, metadata, parent: null, ordinal: null, start: null, stop: null }, text, vector);
+    const { id, metadata, text, vector, embeddedAs } = document;
+    if (this.isBuilding && vector && text === undefined) throw needsText(id);
+    const row = { sequence, metadata, embeddedAs };
+    this.insert({ ...row, id, parent: null, ordinal: null, start: null, stop: null }, text, vector);
     for (const [ordinal, { start, stop, vector: chunkVector }] of document.chunks.entries()) {
       const place = { parent: id, ordinal, start, stop };
       const chunkId = this.freeChunkId(id, ordinal);
-      this.insert({ id: chunkId, sequence, metadata, ...place }, text?.slice(start, stop), chunkVector);
+      this.insert({ ...row, id: chunkId, ...place }, text?.slice(start, stop), chunkVector);
     }
   }
 
@@ -169,14 +191,20 @@ export class DocumentWriter {
 const chunkConflict = (id: string, parent: string): AnchorageError =>
   new AnchorageError('CONFLICT', `${id} is a chunk of ${parent}; change ${parent} instead, or choose another id`);
 
+const needsText = (id: string): AnchorageError =>
+  new AnchorageError(
+    'CONFLICT',
+    `The collection is being embedded by another model, and ${id} has no text that could be; send it with its text, or when that is done`,
+  );
+
 function prepare(db: Connection, { settings, generation }: CollectionState) {
   return {
     nextSequence: db.prepare(`UPDATE meta SET value = value + 1 WHERE key = 'sequence' RETURNING value`),
     byId: db.prepare(`SELECT ${ROW} FROM documents d WHERE d.id = ?`),
     chunksOf: db.prepare(`SELECT ${ROW} FROM documents d WHERE d.parent = ?`),
     insertDocument: db.prepare(`
-      INSERT INTO documents (id, sequence, metadata, searchable, parent, ordinal, start, stop)
-      VALUES (@id, @sequence, jsonb(@metadata), @searchable, @parent, @ordinal, @start, @stop)`),
+      INSERT INTO documents (id, sequence, metadata, searchable, parent, ordinal, start, stop, embedded_as)
+      VALUES (@id, @sequence, jsonb(@metadata), @searchable, @parent, @ordinal, @start, @stop, @embeddedAs)`),
     insertText: db.prepare('INSERT INTO texts (label, text) VALUES (?, ?)'),
     insertVector: db.prepare(`INSERT INTO ${vectorTable(generation)} (label, vector) VALUES (?, ?)`),
     insertFullText: settings.fullText ? db.prepare('INSERT INTO fulltext (rowid, text) VALUES (?, ?)') : undefined,

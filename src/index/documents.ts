@@ -30,6 +30,15 @@ export interface DocumentInput {
   readonly vector?: Float32Array;
   readonly metadata?: Metadata;
   readonly chunks?: readonly ChunkInput[];
+  /** What a later embedding of the same text must know; absent: the model's document prompt, the text alone. */
+  readonly embeddedAs?: EmbeddedAs;
+}
+
+/** How a text was embedded, where it was not the usual way. */
+export interface EmbeddedAs {
+  readonly promptName?: string;
+  /** Chunks are pooled from hidden states of the text around them. */
+  readonly situated?: boolean;
 }
 
 export interface CheckedDocument {
@@ -38,6 +47,8 @@ export interface CheckedDocument {
   readonly vector: Float32Array | undefined;
   /** JSON text. */
   readonly metadata: string;
+  /** JSON text of EmbeddedAs. */
+  readonly embeddedAs: string | null;
   readonly chunks: readonly ChunkInput[];
 }
 
@@ -71,6 +82,7 @@ function checkDocument(document: DocumentInput, at: string, dimensions: number):
     text,
     vector: document.vector && unitVector(document.vector, `${at}.vector`, dimensions),
     metadata: checkMetadata(document.metadata ?? {}, `${at}.metadata`),
+    embeddedAs: document.embeddedAs ? JSON.stringify(document.embeddedAs) : null,
     chunks: checkChunks(chunks, text, at, dimensions),
   };
 }

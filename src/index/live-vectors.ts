@@ -1,5 +1,5 @@
 /**
- * One collection in the searching thread: its reading connection, its vectors, and the work that is done between searches,
+ * One generation of a collection in the searching thread: its reading connection, its vectors, and the work that is done between searches,
  * in slices: inserting into graphs, building a graph anew, writing snapshots.
  */
 import { collectionFile, collectionFolder } from './data-directory.js';
@@ -7,7 +7,7 @@ import { openForReading } from './database.js';
 import { type DenseAnswer, type DenseRequest, DenseSearch } from './dense-search.js';
 import { DocumentReader } from './document-reader.js';
 import { RecallWatch } from './recall-watch.js';
-import type { IndexOptions, Notice, VectorState } from './searcher-operations.js';
+import type { IndexOptions, Notice, Searchable, VectorState } from './searcher-operations.js';
 import { VectorIndex, type VectorIndexOptions } from './vector-index.js';
 
 export const EF_SEARCH_DEFAULT = 64;
@@ -48,9 +48,9 @@ export class LiveVectors {
     this.snapshotWrittenAtMs = index.loadedSnapshot?.writtenAtMs;
   }
 
-  static async open(name: string, options: LiveVectorsOptions): Promise<LiveVectors> {
+  static async open({ name, generation }: Searchable, options: LiveVectorsOptions): Promise<LiveVectors> {
     const { dataDir, notify, ...indexOptions } = options;
-    const reader = new DocumentReader(openForReading(collectionFile(dataDir, name)));
+    const reader = new DocumentReader(openForReading(collectionFile(dataDir, name)), generation);
     const log = (level: Notice['level'], message: string): void => notify({ level, collection: name, message });
     const index = await VectorIndex.open({ folder: collectionFolder(dataDir, name), reader, log, ...indexOptions });
     return new LiveVectors(reader, index, log);
@@ -117,6 +117,14 @@ export class LiveVectors {
     this.catchUp();
     if (this.index.graph && this.index.appliedSequence !== this.snapshotSequence) await this.snapshot();
     this.reader.db.close();
+  }
+
+  /** Without a last snapshot: the generation is not wanted any more, its table may be gone. */
+  async discard(): Promise<void> {
+    await this.idleWork;
+    await this.writing;
+    this.reader.db.close();
+    this.index.removeSnapshot();
   }
 
   state(): VectorState {

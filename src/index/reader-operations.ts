@@ -1,18 +1,22 @@
 /** What the thread of reads and full-text searches can be asked to do. */
-import type { Counts, Include, Page, PageRequest, StoredDocument } from './document-reader.js';
+import type { Counts, CutText, Include, Page, PageRequest, StoredDocument, WaitingText } from './document-reader.js';
 import type { FilterSql } from './filter.js';
 import type { Ranked } from './fusion.js';
+import type { Searchable } from './searcher-operations.js';
 
 export type ReaderOperations = {
   open: (argument: { name: string }) => void;
-  page: (argument: { name: string; request: PageRequest }) => Page;
-  byIds: (argument: { name: string; ids: readonly string[]; include: readonly Include[] }) => StoredDocument[];
-  byLabels: (argument: {
-    name: string;
-    labels: readonly number[];
-    include: readonly Include[];
-  }) => ReadonlyMap<number, StoredDocument>;
-  counts: (argument: { name: string }) => Counts;
+  page: (argument: Searchable & { request: PageRequest }) => Page;
+  byIds: (argument: Searchable & { ids: readonly string[]; include: readonly Include[] }) => StoredDocument[];
+  byLabels: (
+    argument: Searchable & { labels: readonly number[]; include: readonly Include[] },
+  ) => ReadonlyMap<number, StoredDocument>;
+  /** The next rows without a vector of that generation. */
+  waiting: (argument: Searchable & { limit: number }) => WaitingText[];
+  fillState: (argument: Searchable) => { filled: number; waiting: number };
+  withoutText: (argument: Searchable) => { count: number; id: string | null };
+  cutText: (argument: Searchable & { parent: string }) => CutText;
+  counts: (argument: Searchable) => Counts;
   fullText: (argument: { name: string; query: string; limit: number; filter: FilterSql | undefined }) => {
     ranked: Ranked[];
     searchMs: number;

@@ -2,24 +2,24 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
 import { collectionFile } from './data-directory.js';
-import { openForReading } from './database.js';
+import { type Connection, openForReading, readState } from './database.js';
 import { DocumentReader } from './document-reader.js';
 import { FullText } from './full-text.js';
 import type { ReaderOperations } from './reader-operations.js';
+import type { Searchable } from './searcher-operations.js';
 import { serveCalls } from './thread-protocol.js';
 
 const { dataDir } = workerData as { dataDir: string };
 
 interface Open {
-  readonly reader: DocumentReader;
+  readonly db: Connection;
   readonly fullText: FullText | undefined;
 }
 const collections = new Map<string, Open>();
 
 function open(name: string): void {
   const db = openForReading(collectionFile(dataDir, name));
-  const reader = new DocumentReader(db);
-  collections.set(name, { reader, fullText: reader.state.settings.fullText ? new FullText(db) : undefined });
+  collections.set(name, { db, fullText: readState(db).settings.fullText ? new FullText(db) : undefined });
 }
 
 function collection(name: string): Open {
@@ -28,17 +28,24 @@ function collection(name: string): Open {
   return open;
 }
 
+const readerOf = ({ name, generation }: Searchable): DocumentReader =>
+  new DocumentReader(collection(name).db, generation);
+
 function close(name: string): void {
-  collections.get(name)?.reader.db.close();
+  collections.get(name)?.db.close();
   collections.delete(name);
 }
 
 serveCalls<ReaderOperations>(parentPort!, {
   open: ({ name }) => open(name),
-  page: ({ name, request }) => collection(name).reader.page(request),
-  byIds: ({ name, ids, include }) => collection(name).reader.byIds(ids, include),
-  byLabels: ({ name, labels, include }) => collection(name).reader.byLabels(labels, include),
-  counts: ({ name }) => collection(name).reader.counts(),
+  page: ({ request, ...of }) => readerOf(of).page(request),
+  byIds: ({ ids, include, ...of }) => readerOf(of).byIds(ids, include),
+  byLabels: ({ labels, include, ...of }) => readerOf(of).byLabels(labels, include),
+  counts: (of) => readerOf(of).counts(),
+  waiting: ({ limit, ...of }) => readerOf(of).waiting(limit),
+  fillState: (of) => readerOf(of).fillState(),
+  withoutText: (of) => readerOf(of).withoutText(),
+  cutText: ({ parent, ...of }) => readerOf(of).cutText(parent),
   fullText: ({ name, query, limit, filter }) => {
     const { fullText } = collection(name);
     if (!fullText)

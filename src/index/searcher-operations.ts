@@ -7,6 +7,12 @@ export interface IndexOptions {
   readonly tombstonesMin: number;
 }
 
+/** A generation of a collection: while another is being built, two can be searched. */
+export interface Searchable {
+  readonly name: string;
+  readonly generation: number;
+}
+
 export interface VectorState {
   readonly vectors: number;
   readonly backlog: number;
@@ -27,14 +33,15 @@ export interface VectorState {
 }
 
 export type SearcherOperations = {
-  open: (argument: { name: string }) => void;
-  search: (argument: { name: string; request: DenseRequest }) => DenseAnswer;
+  open: (argument: Searchable) => void;
+  search: (argument: Searchable & { request: DenseRequest }) => DenseAnswer;
   /** Looks at what was committed; its answer is the state then. */
-  catchUp: (argument: { name: string }) => VectorState;
+  catchUp: (argument: Searchable) => VectorState;
   /** Answered when the new graph is in use and on disk. */
-  compact: (argument: { name: string }) => void;
-  snapshot: (argument: { name: string }) => VectorState;
-  close: (argument: { name: string }) => void;
+  compact: (argument: Searchable) => void;
+  snapshot: (argument: Searchable) => VectorState;
+  /** @returns when its snapshot is on disk, if it is to be kept, and nothing is searched in it any more. */
+  close: (argument: Searchable & { discard?: boolean }) => void;
   closeAll: (argument: Record<string, never>) => void;
 };
 
@@ -46,5 +53,5 @@ export interface Notice {
 }
 
 export type SearcherEvent =
-  | { readonly kind: 'state'; readonly name: string; readonly state: VectorState }
+  | ({ readonly kind: 'state'; readonly state: VectorState } & Searchable)
   | { readonly kind: 'notice'; readonly notice: Notice };

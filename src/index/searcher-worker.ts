@@ -5,7 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
 import { LiveVectors } from './live-vectors.js';
-import type { IndexOptions, Notice, SearcherEvent, SearcherOperations } from './searcher-operations.js';
+import type { IndexOptions, Notice, Searchable, SearcherEvent, SearcherOperations } from './searcher-operations.js';
 import { serveCalls } from './thread-protocol.js';
 
 const { dataDir, indexOptions } = workerData as { dataDir: string; indexOptions: IndexOptions };
@@ -13,28 +13,32 @@ const SLICE_MS = 4;
 const REPORT_EVERY_MS = 200;
 const IDLE_LOOK_EVERY_MS = 50;
 
-const collections = new Map<string, Promise<LiveVectors>>();
-const opened = new Map<string, LiveVectors>();
+const opening = new Map<string, Promise<LiveVectors>>();
+const opened = new Map<string, { readonly of: Searchable; readonly live: LiveVectors }>();
 let working = false;
 let reportedAtMs = 0;
 
-function open(name: string): void {
+const keyOf = ({ name, generation }: Searchable): string => `${name}/${generation}`;
+
+function open({ name, generation }: Searchable): void {
+  const of = { name, generation };
+  if (opening.has(keyOf(of))) return;
   const notify = (notice: Notice): void => post({ kind: 'notice', notice });
-  const opening = LiveVectors.open(name, { dataDir, notify, ...indexOptions });
-  collections.set(name, opening);
-  opening.then(
+  const vectors = LiveVectors.open(of, { dataDir, notify, ...indexOptions });
+  opening.set(keyOf(of), vectors);
+  vectors.then(
     (live) => {
-      opened.set(name, live);
-      report(name, live);
+      opened.set(keyOf(of), { of, live });
+      report(of, live);
       startWork();
     },
     () => {}, // Whoever asks for the collection is told.
   );
 }
 
-async function collection(name: string): Promise<LiveVectors> {
-  const live = await collections.get(name);
-  if (!live) throw new AnchorageError('NOT_FOUND', `There is no collection ${name}`, { field: 'collection' });
+async function vectorsOf(of: Searchable): Promise<LiveVectors> {
+  const live = opened.get(keyOf(of))?.live ?? (await opening.get(keyOf(of)));
+  if (!live) throw new AnchorageError('NOT_FOUND', `There is no collection ${of.name}`, { field: 'collection' });
   return live;
 }
 
@@ -46,10 +50,10 @@ function startWork(): void {
 
 function work(): void {
   let more = false;
-  for (const live of opened.values()) more = live.work(SLICE_MS) || more;
+  for (const { live } of opened.values()) more = live.work(SLICE_MS) || more;
   if (performance.now() - reportedAtMs > REPORT_EVERY_MS || !more) {
     reportedAtMs = performance.now();
-    for (const [name, live] of opened) report(name, live);
+    for (const { of, live } of opened.values()) report(of, live);
   }
   working = more;
   if (more) setImmediate(work);
@@ -59,53 +63,53 @@ function post(event: SearcherEvent): void {
   parentPort!.postMessage({ event });
 }
 
-function report(name: string, live: LiveVectors): void {
-  post({ kind: 'state', name, state: live.state() });
+function report(of: Searchable, live: LiveVectors): void {
+  post({ kind: 'state', ...of, state: live.state() });
 }
 
-async function close(name: string): Promise<void> {
-  const live = await collections.get(name);
-  collections.delete(name);
-  opened.delete(name);
-  await live?.close();
+async function close(key: string, discard = false): Promise<void> {
+  const live = await opening.get(key);
+  opening.delete(key);
+  opened.delete(key);
+  await (discard ? live?.discard() : live?.close());
 }
 
 async function useIdleTime(): Promise<void> {
-  for (const [name, live] of opened) {
+  for (const [key, { of, live }] of opened) {
     const before = live.state().recallEstimate;
     await live.useIdleTime();
-    if (opened.has(name) && live.state().recallEstimate !== before) report(name, live);
+    if (opened.has(key) && live.state().recallEstimate !== before) report(of, live);
   }
   setTimeout(useIdleTime, IDLE_LOOK_EVERY_MS);
 }
 setTimeout(useIdleTime, IDLE_LOOK_EVERY_MS);
 
 serveCalls<SearcherOperations>(parentPort!, {
-  open: ({ name }) => open(name),
-  search: async ({ name, request }) => {
-    const live = opened.get(name) ?? (await collection(name));
+  open,
+  search: async ({ request, ...of }) => {
+    const live = await vectorsOf(of);
     const answer = await live.search(request);
     startWork();
     return answer;
   },
-  catchUp: async ({ name }) => {
-    const live = await collection(name);
+  catchUp: async (of) => {
+    const live = await vectorsOf(of);
     live.catchUp();
     startWork();
     return live.state();
   },
-  compact: async ({ name }) => {
-    const rebuilt = (await collection(name)).compact();
+  compact: async (of) => {
+    const rebuilt = (await vectorsOf(of)).compact();
     startWork();
     await rebuilt;
   },
-  snapshot: async ({ name }) => {
-    const live = await collection(name);
+  snapshot: async (of) => {
+    const live = await vectorsOf(of);
     await live.snapshot();
     return live.state();
   },
-  close: ({ name }) => close(name),
+  close: ({ discard, ...of }) => close(keyOf(of), discard),
   closeAll: async () => {
-    for (const name of [...collections.keys()]) await close(name);
+    for (const key of [...opening.keys()]) await close(key);
   },
 });

@@ -1,7 +1,7 @@
 /**
  * The graph on disk, so that a start need not build it again.
  *
- *   graph.snapshot
+ *   graph-<generation>.snapshot
  *   +--------------------------+----------------+-----------------+----------------+----------+
  *   | usearch's own format     | trailer (JSON) | SHA-256         | trailer length | ANCHGRF1 |
  *   | (loaded from offset 0)   |                | 32 bytes        | u32 LE         | 8 bytes  |
@@ -11,21 +11,21 @@
  * border between the two, and the hash would still be right.
  *
  * Writing one:
- *   1. usearch writes graph.snapshot.tmp; the stamp is taken in the same breath, so both speak of one moment.
+ *   1. usearch writes graph-<generation>.snapshot.tmp; the stamp is taken in the same breath, so both speak of one moment.
  *   2. The file is hashed; trailer, hash, length and magic are appended.
- *   3. fsync of the file, 4. rename over graph.snapshot, 5. fsync of the folder.
+ *   3. fsync of the file, 4. rename over it without .tmp, 5. fsync of the folder.
  * A crash before 4 leaves the old snapshot and a .tmp that the next start deletes.
  *
  * Always true: a file is given to usearch only after its hash was right and its stamp fits the rows; anything else is
  * refused with a reason, and the graph is built again from the rows. usearch itself believes what it reads.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type GraphShape, HnswGraph } from './hnsw.js';
 
-export const SNAPSHOT_FILE = 'graph.snapshot';
+export const snapshotFile = (generation: number): string => `graph-${generation}.snapshot`;
 
 const MAGIC = 'ANCHGRF1';
 const HASH_BYTES = 32;
@@ -55,7 +55,7 @@ export interface Expectation {
 }
 
 export async function writeSnapshot(folder: string, graph: HnswGraph, stamp: Stamp): Promise<{ bytes: number }> {
-  const target = join(folder, SNAPSHOT_FILE);
+  const target = join(folder, snapshotFile(stamp.generation));
   const temporary = `${target}.tmp`;
   graph.save(temporary);
   const file = await open(temporary, 'r+');
@@ -77,7 +77,7 @@ export type Loaded = { readonly graph: HnswGraph; readonly stamp: Stamp } | { re
 
 /** @returns the graph and its stamp, or why there is none to be had. */
 export async function loadSnapshot(folder: string, expected: Expectation): Promise<Loaded> {
-  const path = join(folder, SNAPSHOT_FILE);
+  const path = join(folder, snapshotFile(expected.generation));
   rmSync(`${path}.tmp`, { force: true });
   if (!existsSync(path)) return { reason: 'there is none' };
   const stamp = await readStamp(path);
@@ -90,6 +90,14 @@ export async function loadSnapshot(folder: string, expected: Expectation): Promi
     return { graph, stamp };
   } catch (error) {
     return { reason: `usearch refused it: ${(error as Error).message}` };
+  }
+}
+
+/** Of generations that are not searched any more. */
+export function removeSnapshotsBut(folder: string, generations: readonly (number | undefined)[]): void {
+  const kept = new Set(generations.map((generation) => generation !== undefined && snapshotFile(generation)));
+  for (const file of readdirSync(folder)) {
+    if (file.endsWith('.snapshot') && !kept.has(file)) rmSync(join(folder, file), { force: true });
   }
 }
 

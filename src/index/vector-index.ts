@@ -10,6 +10,9 @@
  *   - A graph that is built anew (no snapshot, or too many tombstones) takes over only when it holds everything; until
  *     then the old graph serves, or where there is none, exact search.
  */
+
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { CodeTable } from './code-table.js';
 import { type Code, createCodec } from './codes.js';
 import { blobToVector, type CollectionState } from './database.js';
@@ -18,7 +21,7 @@ import type { Ranked } from './fusion.js';
 import { GrowingGraph } from './growing-graph.js';
 import { type GraphShape, graphsAreAvailable, HnswGraph } from './hnsw.js';
 import { dot } from './kernels.js';
-import { loadSnapshot, type Stamp, writeSnapshot } from './snapshot.js';
+import { loadSnapshot, type Stamp, snapshotFile, writeSnapshot } from './snapshot.js';
 import { yieldToEventLoop } from './yielding.js';
 
 export interface VectorIndexOptions {
@@ -124,9 +127,9 @@ export class VectorIndex {
     const { reader } = this.options;
     const { sequence } = reader;
     if (sequence === this.applied) return;
-    const { added, removed } = reader.changesAfter(this.applied);
+    const { added, removed } = reader.changesAfter({ label: this.lastLabel, sequence: this.applied });
     for (const label of removed) this.remove(label);
-    for (const { label, vector } of added) if (!this.table.has(label)) this.add(label, blobToVector(vector));
+    for (const { label, vector } of added) this.add(label, blobToVector(vector));
     this.applied = sequence;
     this.plan();
   }
@@ -217,6 +220,10 @@ export class VectorIndex {
     return stamp.sequence;
   }
 
+  removeSnapshot(): void {
+    rmSync(join(this.options.folder, snapshotFile(this.state.generation)), { force: true });
+  }
+
   private get shape(): GraphShape {
     const { dimensions, quantization, m, efConstruction } = this.state.settings;
     return { dimensions, quantization, m, efConstruction };
@@ -266,7 +273,7 @@ export class VectorIndex {
     this.changes++;
     this.current?.backlog.add(label);
     this.next?.backlog.add(label);
-    this.lastLabel = Math.max(this.lastLabel, label);
+    this.lastLabel = label;
   }
 
   private remove(label: number): void {

@@ -16,8 +16,9 @@ import {
   restoredFolder,
   syncFolderNow,
 } from './data-directory.js';
-import { type CollectionState, createTables, openForWriting, readState } from './database.js';
+import { type CollectionState, type Connection, createTables, openForWriting } from './database.js';
 import { DocumentWriter } from './document-writer.js';
+import { beginGeneration, dropSomeOfUnkept, flipGeneration, forgetGeneration } from './generations.js';
 import { storageError } from './storage-errors.js';
 import { serveCalls } from './thread-protocol.js';
 import { WriteGroup } from './write-group.js';
@@ -33,9 +34,17 @@ const collections = new Map<string, Open>();
 
 function openWriter(name: string): DocumentWriter {
   const db = openForWriting(collectionFile(dataDir, name));
-  const writer = new DocumentWriter(db, readState(db), [readState(db).generation]);
+  const writer = new DocumentWriter(db);
   collections.set(name, { writer, group: new WriteGroup(db) });
   return writer;
+}
+
+/** Writes that wait in the group go to the writer that is there when they run. */
+function changeGenerations(name: string, change: (db: Connection) => CollectionState): CollectionState {
+  const { writer, group } = collection(name);
+  const state = change(writer.db);
+  collections.set(name, { writer: new DocumentWriter(writer.db), group });
+  return state;
 }
 
 function collection(name: string): Open {
@@ -92,18 +101,18 @@ function storing<T>(write: () => T): T {
 serveCalls<WriterOperations>(parentPort!, {
   create: (argument) => storing(() => create(argument)),
   open: ({ name }) => openWriter(name).state,
-  upsert: ({ name, documents }) => {
-    const { writer, group } = collection(name);
-    return group.add(() => writer.upsert(documents));
-  },
-  patch: ({ name, selection, patch }) => {
-    const { writer, group } = collection(name);
-    return group.add(() => writer.patchMetadata(selection, patch));
-  },
-  delete: ({ name, selection }) => {
-    const { writer, group } = collection(name);
-    return group.add(() => writer.delete(selection));
-  },
+  upsert: ({ name, documents, generation }) =>
+    collection(name).group.add(() => collection(name).writer.upsert(documents, generation)),
+  patch: ({ name, selection, patch }) =>
+    collection(name).group.add(() => collection(name).writer.patchMetadata(selection, patch)),
+  delete: ({ name, selection }) => collection(name).group.add(() => collection(name).writer.delete(selection)),
+  begin: ({ name, model, dimensions }) =>
+    storing(() => changeGenerations(name, (db) => beginGeneration(db, model, dimensions))),
+  fill: ({ name, generation, vectors }) =>
+    collection(name).group.add(() => collection(name).writer.fill(generation, vectors)),
+  flip: ({ name, generation }) => storing(() => changeGenerations(name, (db) => flipGeneration(db, generation))),
+  forget: ({ name, role }) => storing(() => changeGenerations(name, (db) => forgetGeneration(db, role))),
+  dropSome: ({ name, inUse }) => storing(() => dropSomeOfUnkept(collection(name).writer.db, inUse)),
   prune: ({ name, upToSequence }) => storing(() => collection(name).writer.pruneTombstones(upToSequence)),
   compact: ({ name }) => storing(() => collection(name).writer.compact()),
   backup: async ({ name, file }) => {

@@ -223,3 +223,13 @@ const inUnion = (schemaPath: string): boolean => schemaPath.includes('/anyOf/');
 function invalid(path: string, problem: string): AnchorageError {
   return new AnchorageError('MODEL_INVALID', `${path} ${problem}`);
 }
+
+/** name@version */
+export const modelId = ({ name, version }: Manifest): string => `${name}@${version}`;
+
+/** What a collection keeps of the model that made its vectors. */
+export const modelIdentity = (manifest: Manifest): { fingerprint: string; id: string; dimensions: number } => ({
+  fingerprint: manifest.fingerprint,
+  id: modelId(manifest),
+  dimensions: manifest.dimensions,
+});

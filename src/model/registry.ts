@@ -5,7 +5,8 @@
  *   2. the live reference is set to it: from here on new requests get the new version;
  *   3. requests that still hold the old one are answered by it, then its threads end.
  *
- * A failure in step 1 leaves everything as it was.
+ * A failure in step 1 leaves everything as it was. A version can also be held beside the live one: the next one, while
+ * collections are embedded by it, or the one before, while collections still hold its vectors.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -39,6 +40,7 @@ export class ModelRegistry {
   readonly #options: RegistryOptions;
   #live: Embedder;
   #activating: string | undefined;
+  readonly #held = new Set<Embedder>();
   readonly #retiring = new Map<Embedder, Promise<void>>();
   #closed = false;
 
@@ -58,6 +60,43 @@ export class ModelRegistry {
   /** The embedder that answers now. A request reads it once, so that no answer mixes two models. */
   get live(): Embedder {
     return this.#live;
+  }
+
+  /** The embedder of that fingerprint, if one is loaded: the live one, one that is held, or one that is being retired. */
+  of(fingerprint: string): Embedder | undefined {
+    const loaded = [this.#live, ...this.#held, ...this.#retiring.keys()];
+    return loaded.find(({ manifest }) => manifest.fingerprint === fingerprint);
+  }
+
+  /**
+   * Verifies a version and loads it beside the live one, until `release` or `promote`.
+   * @throws AnchorageError NOT_FOUND, or whatever is wrong with its files.
+   */
+  async hold(name: string, version: string): Promise<Embedder> {
+    const loaded = [this.#live, ...this.#held].find(
+      ({ manifest }) => manifest.name === name && manifest.version === version,
+    );
+    if (loaded) return loaded;
+    const embedder = await load(this.#options, name, version);
+    await this.#refuseWhenClosed(embedder);
+    this.#held.add(embedder);
+    return embedder;
+  }
+
+  /** Makes a held version live, at once; the one before is held from here on. */
+  promote(next: Embedder): void {
+    const old = this.#live;
+    if (old === next) return;
+    this.#held.delete(next);
+    this.#held.add(old);
+    this.#live = next;
+    this.#show(old.manifest, undefined);
+    this.#show(next.manifest, 1);
+  }
+
+  /** Lets go of a version that is held: it answers what it has, then its threads end. The live one is not touched. */
+  release(embedder: Embedder): void {
+    if (this.#held.delete(embedder)) this.#retiring.set(embedder, this.#retire(embedder));
   }
 
   /** Every version folder, by name and version. */
@@ -82,12 +121,10 @@ export class ModelRegistry {
     if (manifest.name === name && manifest.version === version) return this.#live;
     this.#activating = `${name}@${version}`;
     try {
-      const next = await load(this.#options, name, version);
-      if (this.#closed) {
-        await next.close();
-        throw new AnchorageError('UNHEALTHY', 'the server is stopping');
-      }
-      this.#swap(next);
+      const old = this.#live;
+      const next = await this.hold(name, version);
+      this.promote(next);
+      this.release(old);
       return next;
     } finally {
       this.#activating = undefined;
@@ -98,15 +135,14 @@ export class ModelRegistry {
   async close(): Promise<void> {
     this.#closed = true;
     this.#show(this.#live.manifest, undefined);
-    await Promise.all([this.#live.close(), ...[...this.#retiring.keys()].map((embedder) => embedder.close())]);
+    const beside = [...this.#held, ...this.#retiring.keys()];
+    await Promise.all([this.#live, ...beside].map((embedder) => embedder.close()));
   }
 
-  #swap(next: Embedder): void {
-    const old = this.#live;
-    this.#live = next;
-    this.#show(old.manifest, undefined);
-    this.#show(next.manifest, 1);
-    this.#retiring.set(old, this.#retire(old));
+  async #refuseWhenClosed(embedder: Embedder): Promise<void> {
+    if (!this.#closed) return;
+    await embedder.close();
+    throw new AnchorageError('UNHEALTHY', 'the server is stopping');
   }
 
   async #retire(old: Embedder): Promise<void> {

@@ -2,14 +2,34 @@
 import { Type } from 'typebox';
 import type { CollectionInfo } from '../index/collection.js';
 
+const ModelJson = Type.Object({ id: Type.String(), fingerprint: Type.String(), dimensions: Type.Integer() });
+
 export const CollectionJson = Type.Object({
   name: Type.String(),
   documents: Type.Integer({ description: 'whole documents' }),
   chunks: Type.Integer(),
   vectors: Type.Integer(),
   sequence: Type.Integer({ description: 'number of the last change' }),
-  model: Type.Object({ id: Type.String(), fingerprint: Type.String(), dimensions: Type.Integer() }),
-  generation: Type.Integer({ description: 'rises when the collection is re-embedded' }),
+  model: ModelJson,
+  generation: Type.Integer({ description: 'of the vectors that are searched: one model made them all' }),
+  building: Type.Optional(
+    Type.Object(
+      {
+        generation: Type.Integer(),
+        model: ModelJson,
+        filled: Type.Integer({ description: 'vectors that are there' }),
+        waiting: Type.Integer({ description: 'texts still to be embedded' }),
+        backlog: Type.Integer({ description: 'vectors that the new graph does not hold yet' }),
+      },
+      { description: 'the generation that is being filled by another model while this one is searched' },
+    ),
+  ),
+  previous: Type.Optional(
+    Type.Object(
+      { generation: Type.Integer(), model: ModelJson },
+      { description: 'the generation that can be gone back to' },
+    ),
+  ),
   createdAt: Type.String(),
   settings: Type.Object({
     dimensions: Type.Integer(),
@@ -35,8 +55,11 @@ export const CollectionJson = Type.Object({
 export function collectionJson(info: CollectionInfo) {
   const { bytes, graphNodes, tombstones, backlog, efSearch, recallEstimate, rebuildProgress } = info.index;
   const { targetRecall, indexes, ...settings } = info.settings;
+  const { building, previous, ...rest } = info;
   return {
-    ...info,
+    ...rest,
+    ...(building ? { building } : {}),
+    ...(previous ? { previous } : {}),
     settings: { ...settings, indexes: [...indexes], ...(targetRecall === undefined ? {} : { targetRecall }) },
     index: {
       bytes,

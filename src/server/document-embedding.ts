@@ -2,17 +2,17 @@
  * From documents as clients send them to documents with vectors: texts are embedded, long ones are cut into passages first
  * where that was asked for. Always true: a document that came with a vector is not embedded, and the order is kept.
  */
+
 import { type Static, Type } from 'typebox';
 import { AnchorageError } from '../errors.js';
 import { type ChunkOptions, cutIntoPassages, type Passage } from '../index/chunking.js';
-import type { ModelIdentity } from '../index/collection-settings.js';
 import type { ChunkInput, DocumentInput } from '../index/documents.js';
 import type { Embedder } from '../model/embedder.js';
 import type { EmbedOptions } from '../model/embedding-types.js';
 import { checkText } from '../model/input.js';
 import type { Manifest } from '../model/manifest.js';
-import { modelId, promptFor } from './embedding-request.js';
-import { situatedVectors } from './situated-vectors.js';
+import { promptFor } from '../model/prompts.js';
+import { situatedVectors } from '../model/situated-vectors.js';
 
 const ChunkSchema = Type.Object(
   {
@@ -36,12 +36,6 @@ export const DocumentSchema = Type.Object(
   { additionalProperties: false },
 );
 export type DocumentBody = Static<typeof DocumentSchema>;
-
-export const modelIdentity = (manifest: Manifest): ModelIdentity => ({
-  fingerprint: manifest.fingerprint,
-  id: modelId(manifest),
-  dimensions: manifest.dimensions,
-});
 
 export interface DocumentsToEmbed {
   readonly documents: readonly DocumentBody[];
@@ -68,9 +62,15 @@ export async function embedDocuments(embedder: Embedder, request: DocumentsToEmb
   ]);
   return documents.map((document) => {
     const { chunk, vector, ...kept } = document;
-    if (chunk) return { ...kept, chunks: chunked.shift()! };
-    return { ...kept, vector: vector ? Float32Array.from(vector) : vectors.shift()! };
+    if (chunk) return { ...kept, chunks: chunked.shift()!, ...embeddedAs(request.promptName, chunk.situated) };
+    if (vector) return { ...kept, vector: Float32Array.from(vector) };
+    return { ...kept, vector: vectors.shift()!, ...embeddedAs(request.promptName) };
   });
+}
+
+function embeddedAs(promptName: string | undefined, situated?: boolean): Pick<DocumentInput, 'embeddedAs'> {
+  if (promptName === undefined && !situated) return {};
+  return { embeddedAs: { ...(promptName === undefined ? {} : { promptName }), ...(situated ? { situated } : {}) } };
 }
 
 function checkDocumentBody({ text, vector, chunk }: DocumentBody, name: string): void {

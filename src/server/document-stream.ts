@@ -5,10 +5,11 @@
  */
 import { Compile } from 'typebox/compile';
 import { AnchorageError } from '../errors.js';
-import type { Collection } from '../index/collection.js';
-import type { Embedder } from '../model/embedder.js';
-import { type DocumentBody, DocumentSchema, embedDocuments } from './document-embedding.js';
+import { modelId } from '../model/manifest.js';
+import { type DocumentBody, DocumentSchema } from './document-embedding.js';
+import { storeDocuments } from './live-collection.js';
 import { type Line, ndjsonLines } from './ndjson.js';
+import type { Parts } from './parts.js';
 import { describeSchemaErrors, type SchemaError } from './schema-errors.js';
 
 const GROUP_DOCUMENTS = 128;
@@ -17,10 +18,9 @@ const GROUPS_IN_FLIGHT = 3;
 
 export interface Ingest {
   readonly body: AsyncIterable<Buffer>;
-  readonly collection: Collection;
-  readonly embedder: Embedder;
+  /** The collection. */
+  readonly name: string;
   readonly promptName: string | undefined;
-  readonly lineBytesMax: number;
   readonly signal: AbortSignal;
 }
 
@@ -29,29 +29,30 @@ export interface Progress {
   readonly line: number;
   readonly upserted: number;
   readonly sequence: number;
+  /** name@version that embedded the last group. */
+  readonly modelVersion: string;
 }
 
 const document = Compile(DocumentSchema);
 
 /** @throws AnchorageError naming the line; what was yielded before stays stored. */
-export async function* ingest(request: Ingest): AsyncGenerator<Progress> {
+export async function* ingest(parts: Parts, request: Ingest): AsyncGenerator<Progress> {
   const writing: Promise<Progress>[] = [];
   let upserted = 0;
   let last: Promise<unknown> = Promise.resolve();
   const start = (group: readonly Line[]): void => {
-    const embedded = embedGroup(request, group);
-    const before = last;
-    const stored = before.then(async () => {
-      const { sequence, upserted: count } = await request.collection.upsert(await embedded);
-      upserted += count;
-      return { line: group.at(-1)!.number, upserted, sequence };
-    });
-    // Awaited below in order; until then a failure of this or of the embedding must not count as unhandled.
-    for (const promise of [embedded, stored]) promise.catch(() => {});
+    const stored = storeGroup(parts, request, { group, after: last }).then(
+      ({ sequence, upserted: count, embedder }) => {
+        upserted += count;
+        return { line: group.at(-1)!.number, upserted, sequence, modelVersion: modelId(embedder.manifest) };
+      },
+    );
+    // Awaited below in order; until then a failure must not count as unhandled.
+    stored.catch(() => {});
     last = stored;
     writing.push(stored);
   };
-  for await (const group of groups(ndjsonLines(request.body, request.lineBytesMax))) {
+  for await (const group of groups(ndjsonLines(request.body, parts.config.bodyBytesMax))) {
     start(group);
     if (writing.length >= GROUPS_IN_FLIGHT) yield await writing.shift()!;
   }
@@ -99,12 +100,12 @@ function asAjvErrors(
   });
 }
 
-function embedGroup({ embedder, promptName, signal }: Ingest, group: readonly Line[]) {
+function storeGroup(
+  parts: Parts,
+  { name, promptName, signal }: Ingest,
+  { group, after }: { group: readonly Line[]; after: Promise<unknown> },
+): ReturnType<typeof storeDocuments> {
   const documents = group.map(({ value }) => value as DocumentBody);
-  return embedDocuments(embedder, {
-    documents,
-    promptName,
-    signal,
-    nameOf: (index) => `line ${group[index]!.number}`,
-  });
+  const nameOf = (index: number): string => `line ${group[index]!.number}`;
+  return storeDocuments(parts, { name, documents, promptName, signal, nameOf, after });
 }

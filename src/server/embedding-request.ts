@@ -8,7 +8,7 @@ import type { Config } from '../config.js';
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import type { EmbedInput, EmbedUsage, Lane } from '../model/embedding-types.js';
-import type { Manifest } from '../model/manifest.js';
+import { type Manifest, modelId } from '../model/manifest.js';
 
 /** One input or many, each a text or token ids, in the nesting that TEI and OpenAI share. */
 export const InputsSchema = Type.Union(
@@ -68,23 +68,6 @@ export function checkInputBounds(inputs: readonly EmbedInput[], field: string, {
 /** A single text is somebody waiting for a query; a list is bulk work that can stand behind it. */
 export const laneOf = (inputs: readonly EmbedInput[]): Lane => (inputs.length === 1 ? 'query' : 'bulk');
 
-/** @throws AnchorageError VALIDATION naming the prompts that the model has. */
-export function promptNamed(name: string | undefined, manifest: Manifest): string {
-  if (name === undefined) return '';
-  const prompt = Object.hasOwn(manifest.prompts, name) ? manifest.prompts[name] : undefined;
-  if (prompt !== undefined) return prompt;
-  const known = Object.keys(manifest.prompts).map((one) => `"${one}"`);
-  throw new AnchorageError(
-    'VALIDATION',
-    `the model has no prompt "${name}"; it has ${known.length === 0 ? 'none' : known.join(', ')}`,
-    { field: 'prompt_name' },
-  );
-}
-
-/** The named prompt, else the manifest's for this role, else none. */
-export const promptFor = (role: string, name: string | undefined, manifest: Manifest): string =>
-  promptNamed(name ?? (Object.hasOwn(manifest.prompts, role) ? role : undefined), manifest);
-
 /** @throws AnchorageError VALIDATION where the model has fewer dimensions. */
 export function checkDimensions(dimensions: number | undefined, field: string, manifest: Manifest): void {
   if (dimensions === undefined || dimensions <= manifest.dimensions) return;
@@ -92,8 +75,6 @@ export function checkDimensions(dimensions: number | undefined, field: string, m
     field,
   });
 }
-
-export const modelId = (manifest: Manifest): string => `${manifest.name}@${manifest.version}`;
 
 /** What a request cost that was embedded in several steps, one after another. */
 export function sumUsage(usages: readonly EmbedUsage[]): EmbedUsage {

@@ -2,7 +2,7 @@ import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type GraphShape, HnswGraph } from '../../src/index/hnsw.js';
-import { loadSnapshot, SNAPSHOT_FILE, type Stamp, writeSnapshot } from '../../src/index/snapshot.js';
+import { loadSnapshot, type Stamp, snapshotFile, writeSnapshot } from '../../src/index/snapshot.js';
 import { clusteredVectors, openCollections, seededRandom, temporaryFolder, testModel } from './fixtures.js';
 
 const D = 16;
@@ -25,7 +25,7 @@ async function writtenSnapshot(): Promise<{ folder: string; path: string; graph:
   const graph = new HnswGraph(SHAPE);
   for (const [index, vector] of VECTORS.entries()) graph.add(index + 1, vector);
   await writeSnapshot(folder, graph, STAMP);
-  return { folder, path: join(folder, SNAPSHOT_FILE), graph };
+  return { folder, path: join(folder, snapshotFile(1)), graph };
 }
 
 test('a graph that was written and read finds the same', async () => {
@@ -95,7 +95,7 @@ test('a collection whose snapshot is damaged builds its graph from the rows, say
   const ask = { vector: VECTORS[9]!, k: 10, mode: 'dense', include: [] } as const;
   const before = (await collection.search(ask)).results;
   await first.close();
-  const path = join(dataDir, 'collections', 'docs', SNAPSHOT_FILE);
+  const path = join(dataDir, 'collections', 'docs', snapshotFile(1));
   copyFileSync(join(dataDir, 'collections', 'docs', 'documents.sqlite'), path);
 
   const messages: string[] = [];

@@ -1,8 +1,9 @@
 /** GET /admin/models and POST /admin/models/{name}/{version}/activate, behind the admin token. */
+
 import { type Static, Type } from 'typebox';
-import { MODEL_NAME_PATTERN } from '../../model/manifest.js';
+import { MODEL_NAME_PATTERN, modelId } from '../../model/manifest.js';
 import type { App } from '../app.js';
-import { modelId } from '../embedding-request.js';
+
 import type { Parts } from '../parts.js';
 
 const VersionParams = Type.Object({

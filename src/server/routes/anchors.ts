@@ -1,15 +1,10 @@
 /** POST /anchors: which tokens an embedding hangs on, by the weight that the model's pooling gives each of them. */
+
 import { type Static, Type } from 'typebox';
 import type { Anchor } from '../../model/embedding-types.js';
+import { promptNamed } from '../../model/prompts.js';
 import type { App } from '../app.js';
-import {
-  checkInputBounds,
-  InputsSchema,
-  laneOf,
-  listInputs,
-  promptNamed,
-  writeUsageHeaders,
-} from '../embedding-request.js';
+import { checkInputBounds, InputsSchema, laneOf, listInputs, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 

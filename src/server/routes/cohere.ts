@@ -3,11 +3,13 @@
  * roles. int8 and uint8 map a component of a unit vector from [-1, 1] to 255 steps; binary packs the signs of eight
  * dimensions into a byte, first dimension in the highest bit.
  */
+
 import { randomUUID } from 'node:crypto';
 import { type Static, Type } from 'typebox';
+import { promptFor } from '../../model/prompts.js';
 import type { App } from '../app.js';
 import { vectorJson } from '../embedding-json.js';
-import { checkDimensions, checkInputBounds, laneOf, promptFor, writeUsageHeaders } from '../embedding-request.js';
+import { checkDimensions, checkInputBounds, laneOf, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import { sendJsonPieces } from '../send-json.js';

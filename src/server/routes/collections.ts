@@ -1,9 +1,11 @@
 /** PUT, GET and DELETE /collections/{name}, GET /collections. */
+
 import { type Static, Type } from 'typebox';
 import { QUANTIZATIONS } from '../../index/collection-settings.js';
+import { modelIdentity } from '../../model/manifest.js';
 import type { App } from '../app.js';
 import { CollectionJson, collectionJson } from '../collection-json.js';
-import { modelIdentity } from '../document-embedding.js';
+
 import type { Parts } from '../parts.js';
 
 const CollectionBody = Type.Object(

@@ -1,17 +1,19 @@
 /** POST, GET, PATCH and DELETE of documents; POST takes JSON or NDJSON. */
+
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { AnchorageError } from '../../errors.js';
-import type { Collection } from '../../index/collection.js';
 import { INCLUDES, type Include, type StoredDocument } from '../../index/document-reader.js';
 import type { Filter } from '../../index/filter.js';
+import { modelId } from '../../model/manifest.js';
 import type { App } from '../app.js';
-import { DocumentSchema, embedDocuments, modelIdentity } from '../document-embedding.js';
+import { DocumentSchema } from '../document-embedding.js';
 import { ingest, type Progress } from '../document-stream.js';
-import { modelId } from '../embedding-request.js';
+
 import { hangUpSignal } from '../hang-up.js';
+import { storeDocuments } from '../live-collection.js';
 import type { Parts } from '../parts.js';
 
 export const DEFAULT_COLLECTION = 'default';
@@ -78,7 +80,7 @@ const schema = (summary: string, answer: object) => ({ tags: ['documents'], summ
 const Changed = (name: string) => Type.Object({ [name]: Type.Integer(), sequence: Type.Integer() });
 
 export function documentRoutes(app: App, parts: Parts): void {
-  const { collections, models } = parts;
+  const { collections } = parts;
 
   // Left in the socket: document-stream.ts reads it line by line.
   app.addContentTypeParser(NDJSON, (_request, stream, done) => done(null, stream));
@@ -98,12 +100,12 @@ export function documentRoutes(app: App, parts: Parts): void {
     async (request, reply) => {
       if (isStream(request.body)) return storeLines(parts, request, reply);
       const { collection: name = DEFAULT_COLLECTION, documents, prompt_name: promptName } = request.body;
-      const { live } = models;
       refuseTooMany(documents.length, parts);
-      const collection = await collectionToWrite(parts, name);
       const nameOf = (index: number): string => `documents[${index}]`;
-      const ready = await embedDocuments(live, { documents, promptName, signal: hangUpSignal(reply), nameOf });
-      return { ...(await collection.upsert(ready)), modelVersion: modelId(live.manifest) };
+      const signal = hangUpSignal(reply);
+      const stored = await storeDocuments(parts, { name, documents, promptName, signal, nameOf });
+      const { embedder, ...upserted } = stored;
+      return { ...upserted, modelVersion: modelId(embedder.manifest) };
     },
   );
 
@@ -163,17 +165,10 @@ type StreamRequest = FastifyRequest<{ Body: unknown; Querystring: Static<typeof 
 /** A refusal before anything is stored is an HTTP error; one after is the last line, beside what was stored. */
 async function storeLines(parts: Parts, request: StreamRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { collection: name = DEFAULT_COLLECTION, prompt_name: promptName } = request.query;
-  const { live } = parts.models;
-  const progress = ingest({
-    body: request.body as IncomingMessage,
-    collection: await collectionToWrite(parts, name),
-    embedder: live,
-    promptName,
-    lineBytesMax: parts.config.bodyBytesMax,
-    signal: hangUpSignal(reply),
-  });
+  const body = request.body as IncomingMessage;
+  const progress = ingest(parts, { body, name, promptName, signal: hangUpSignal(reply) });
   const first = await progress.next();
-  const lines = progressLines(first, progress, modelId(live.manifest));
+  const lines = progressLines(first, progress, modelId(parts.models.live.manifest));
   return reply.type(NDJSON).send(Readable.from(lines, { objectMode: false }));
 }
 
@@ -183,7 +178,7 @@ async function* progressLines(
   rest: AsyncGenerator<Progress>,
   modelVersion: string,
 ): AsyncGenerator<string> {
-  let last: Progress = first.done ? { line: 0, upserted: 0, sequence: 0 } : first.value;
+  let last: Progress = first.done ? { line: 0, upserted: 0, sequence: 0, modelVersion } : first.value;
   let saidAtMs = 0;
   try {
     for (let next = first; !next.done; next = await rest.next()) {
@@ -192,20 +187,12 @@ async function* progressLines(
       saidAtMs = performance.now();
       yield `${JSON.stringify(last)}\n`;
     }
-    yield `${JSON.stringify({ done: true, ...last, modelVersion })}\n`;
+    yield `${JSON.stringify({ done: true, ...last })}\n`;
   } catch (error) {
     if (!(error instanceof AnchorageError)) throw error;
     const { message, code, field } = error;
     yield `${JSON.stringify({ done: false, ...last, error: message, code, ...(field === undefined ? {} : { field }) })}\n`;
   }
-}
-
-/** The first write makes the collection. @throws AnchorageError MODEL_MISMATCH where it holds another model's vectors. */
-export async function collectionToWrite({ collections, models }: Parts, name: string): Promise<Collection> {
-  const model = modelIdentity(models.live.manifest);
-  const collection = collections.has(name) ? collections.get(name) : await collections.put(name, {}, model);
-  collection.refuseOtherModel(model);
-  return collection;
 }
 
 function refuseTooMany(count: number, { config, metrics }: Parts): void {

@@ -1,8 +1,10 @@
 /** POST /embed, /embed_all and /similarity: Text Embeddings Inference's own routes. Unknown fields are accepted, as TEI does. */
+
 import type { FastifyReply } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Embeddings, EmbedOptions } from '../../model/embedding-types.js';
 import type { Manifest } from '../../model/manifest.js';
+import { promptNamed } from '../../model/prompts.js';
 import type { App } from '../app.js';
 import { cosinesTo } from '../cosines.js';
 import { matrixJson } from '../embedding-json.js';
@@ -13,7 +15,6 @@ import {
   laneOf,
   listInputs,
   PoolingSchema,
-  promptNamed,
   writeUsageHeaders,
 } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';

@@ -1,9 +1,11 @@
 /** Health, information and metrics. Ready means that a real forward pass succeeded lately, not that a port is open. */
+
 import { Type } from 'typebox';
 import { AnchorageError } from '../../errors.js';
+import { modelId } from '../../model/manifest.js';
 import { VERSION } from '../../version.js';
 import type { App } from '../app.js';
-import { modelId } from '../embedding-request.js';
+
 import type { Parts } from '../parts.js';
 
 /** How long a forward pass vouches for the model; an older one is repeated. */

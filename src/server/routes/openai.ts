@@ -2,9 +2,11 @@
  * POST /v1/embeddings and GET /v1/models, in OpenAI's shapes. Any `model` is accepted, because clients send the name they
  * were written for; the answer names the model that really embedded.
  */
+
 import { type Static, Type } from 'typebox';
 import type { Embeddings } from '../../model/embedding-types.js';
 import type { Manifest } from '../../model/manifest.js';
+import { modelId } from '../../model/manifest.js';
 import type { App } from '../app.js';
 import { vectorJson } from '../embedding-json.js';
 import {
@@ -13,7 +15,6 @@ import {
   InputsSchema,
   laneOf,
   listInputs,
-  modelId,
   writeUsageHeaders,
 } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';

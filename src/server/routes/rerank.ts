@@ -2,12 +2,14 @@
  * POST /rerank: texts ordered by late interaction with a query, in TEI's shape. Token vectors are large (about 230 kB for a
  * passage of 150 tokens), so texts go through in groups, and scoring gives other requests a turn after each text.
  */
+
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Static, Type } from 'typebox';
 import type { EmbedOptions, TokenEmbeddings } from '../../model/embedding-types.js';
+import { promptFor } from '../../model/prompts.js';
 import { maxSim } from '../../pooling/late-interaction.js';
 import type { App } from '../app.js';
-import { checkInputBounds, promptFor, sumUsage, writeUsageHeaders } from '../embedding-request.js';
+import { checkInputBounds, sumUsage, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 

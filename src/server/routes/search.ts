@@ -1,13 +1,17 @@
 /** POST /search: a query's text is embedded, then answered from one collection by vector, by words, or by both. */
+
 import { type Static, Type } from 'typebox';
 import { AnchorageError } from '../../errors.js';
 import type { Collection } from '../../index/collection.js';
 import { MODES, type Mode, type SearchRequest, type SearchResult } from '../../index/search-types.js';
 import type { Embedder } from '../../model/embedder.js';
+import { modelId } from '../../model/manifest.js';
+import { promptFor } from '../../model/prompts.js';
 import type { App } from '../app.js';
-import { modelIdentity } from '../document-embedding.js';
-import { checkInputBounds, modelId, promptFor } from '../embedding-request.js';
+
+import { checkInputBounds } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
+import { type LiveCollection, withLiveCollection } from '../live-collection.js';
 import type { Parts } from '../parts.js';
 import {
   CollectionField,
@@ -76,24 +80,31 @@ export function searchRoutes(app: App, parts: Parts): void {
     { schema: { tags: ['documents'], summary: 'Search a collection', body: SearchBody, response: { 200: Answer } } },
     async (request, reply) => {
       const { body } = request;
-      const { live } = parts.models;
-      const collection = parts.collections.get(body.collection ?? DEFAULT_COLLECTION);
-      collection.refuseOtherModel(modelIdentity(live.manifest));
       const asked = queriesOf(body);
       if (asked.texts.length > 0 || body.queries) checkInputBounds(asked.texts, asked.field, parts);
-      const started = performance.now();
-      const vectors = await queryVectors(live, asked, { body, signal: hangUpSignal(reply) });
-      const embed = performance.now() - started;
-      const answers = await Promise.all(
-        vectors.map((vector, index) => collection.search(searchRequest(body, asked, { vector, index }, collection))),
-      );
-      const results = answers.map((answer) => answer.results.map(resultJson));
-      const modelVersion = modelId(live.manifest);
-      if (body.queries)
-        return { results, modelVersion, timingsMs: { embed, queries: answers.map((one) => one.timingsMs) } };
-      return { results: results[0]!, modelVersion, timingsMs: { embed, ...answers[0]!.timingsMs } };
+      const signal = hangUpSignal(reply);
+      const name = body.collection ?? DEFAULT_COLLECTION;
+      return withLiveCollection(parts, name, (live) => answer(live, asked, { body, signal }));
     },
   );
+}
+
+async function answer(
+  { collection, embedder }: LiveCollection,
+  asked: Asked,
+  { body, signal }: { body: Body; signal: AbortSignal },
+) {
+  const started = performance.now();
+  const vectors = await queryVectors(embedder, asked, { body, signal });
+  const embed = performance.now() - started;
+  const answers = await Promise.all(
+    vectors.map((vector, index) => collection.search(searchRequest(body, asked, { vector, index }, collection))),
+  );
+  const results = answers.map((one) => one.results.map(resultJson));
+  const modelVersion = modelId(embedder.manifest);
+  if (body.queries)
+    return { results, modelVersion, timingsMs: { embed, queries: answers.map((one) => one.timingsMs) } };
+  return { results: results[0]!, modelVersion, timingsMs: { embed, ...answers[0]!.timingsMs } };
 }
 
 interface Asked {

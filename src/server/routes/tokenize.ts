@@ -1,7 +1,9 @@
 /** POST /tokenize and /decode: the model's own tokenizer, in TEI's shape. Offsets count UTF-16 code units of the input. */
+
 import { type Static, Type } from 'typebox';
+import { promptNamed } from '../../model/prompts.js';
 import type { App } from '../app.js';
-import { checkInputBounds, promptNamed } from '../embedding-request.js';
+import { checkInputBounds } from '../embedding-request.js';
 import type { Parts } from '../parts.js';
 
 const TokenizeBody = Type.Object({

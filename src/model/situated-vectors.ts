@@ -7,11 +7,18 @@
  * which is anchor-token-aware pooling with the weights renormalized inside the passage. A text that is longer than the
  * model takes goes in windows of whole passages.
  */
-import type { Passage } from '../index/chunking.js';
-import type { Embedder } from '../model/embedder.js';
-import type { Anchor, EmbedOptions } from '../model/embedding-types.js';
+import type { Embedder } from './embedder.js';
+import type { Anchor, EmbedOptions } from './embedding-types.js';
 
 const SPECIAL_TOKENS_MAX = 4;
+
+/** text.slice(start, stop); its tokens begin with `firstToken` of the text. */
+interface Passage {
+  readonly start: number;
+  readonly stop: number;
+  readonly firstToken: number;
+  readonly tokens: number;
+}
 
 /** @returns a vector of length 1 a passage. */
 export async function situatedVectors(

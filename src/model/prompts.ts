@@ -1,0 +1,20 @@
+/** Prompts that a model was trained with, by the roles and tasks that its manifest names. */
+import { AnchorageError } from '../errors.js';
+import type { Manifest } from './manifest.js';
+
+/** @throws AnchorageError VALIDATION naming the prompts that the model has. */
+export function promptNamed(name: string | undefined, manifest: Manifest): string {
+  if (name === undefined) return '';
+  const prompt = Object.hasOwn(manifest.prompts, name) ? manifest.prompts[name] : undefined;
+  if (prompt !== undefined) return prompt;
+  const known = Object.keys(manifest.prompts).map((one) => `"${one}"`);
+  throw new AnchorageError(
+    'VALIDATION',
+    `the model has no prompt "${name}"; it has ${known.length === 0 ? 'none' : known.join(', ')}`,
+    { field: 'prompt_name' },
+  );
+}
+
+/** The named prompt, else the manifest's for this role, else none. */
+export const promptFor = (role: string, name: string | undefined, manifest: Manifest): string =>
+  promptNamed(name ?? (Object.hasOwn(manifest.prompts, role) ? role : undefined), manifest);
