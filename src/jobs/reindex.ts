@@ -101,7 +101,7 @@ async function refuseWithoutText(collections: Collections, next: NextGeneration)
   await collections.generations.abandon(next.name);
   throw new AnchorageError(
     'CONFLICT',
-    `${count} documents of ${next.name} have a vector and no text (${id} is one), so ${next.model.id} cannot embed them; ` +
+    `${next.name} has documents with a vector and no text (${count}; one is ${id}), which ${next.model.id} cannot embed; ` +
       'delete them, or send them with their texts',
   );
 }

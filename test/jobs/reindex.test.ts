@@ -1,0 +1,173 @@
+import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fill, reindex } from '../../src/jobs/reindex.js';
+import type { Embedder } from '../../src/model/embedder.js';
+import { manifestFingerprint, modelIdentity, readManifest, writeManifest } from '../../src/model/manifest.js';
+import { defaultFolder } from '../model/real-embedder.js';
+import { openRealApp, type RealApp } from '../server/real-app.js';
+
+const NAME = 'all-minilm-l6-v2';
+const PLACES = [
+  'harbour',
+  'lighthouse',
+  'shipyard',
+  'fish market',
+  'ferry terminal',
+  'customs house',
+  'sailing school',
+];
+const TEXTS = Array.from(
+  { length: 210 },
+  (_, n) => `Report ${n} of the ${PLACES[n % PLACES.length]}: ${'calm rough foggy windy'.split(' ')[n % 4]} water.`,
+);
+const LONG = TEXTS.slice(0, 12).join(' ');
+const never = new AbortController().signal;
+
+let modelsDir: string;
+let real: RealApp;
+let mean: Embedder;
+
+/** The default model under another version that pools by the mean: other vectors, and so another fingerprint. */
+async function addVersion(version: string, mode?: 'mean'): Promise<void> {
+  const folder = join(modelsDir, NAME, version);
+  await mkdir(folder, { recursive: true });
+  for (const file of await readdir(defaultFolder)) {
+    if (file !== 'manifest.json') await symlink(join(defaultFolder, file), join(folder, file));
+  }
+  const manifest = await readManifest(defaultFolder);
+  const changed = { ...manifest, version, pooling: mode ? { mode } : manifest.pooling };
+  await writeManifest(folder, { ...changed, fingerprint: manifestFingerprint(changed) });
+}
+
+async function post(url: string, body: object) {
+  const response = await real.app.inject({ method: 'POST', url, payload: body });
+  return { status: response.statusCode, body: response.json() };
+}
+
+beforeAll(async () => {
+  modelsDir = await mkdtemp(join(tmpdir(), 'anchorage-models-'));
+  await addVersion('1-int8');
+  await addVersion('2-mean', 'mean');
+  real = await openRealApp('--models-dir', modelsDir, '--model', `${NAME}@1-int8`, '--workers', '1');
+  mean = await real.parts.models.hold(NAME, '2-mean');
+});
+afterAll(async () => {
+  await real?.close();
+  await rm(modelsDir, { recursive: true });
+});
+
+/** The vectors that the routes store for these texts, chunks and all, when this model is live. */
+async function storedAs(collection: string) {
+  const { body } = await post('/documents/query', { collection, limit: 1000, include: ['vector'] });
+  const parents = body.documents.map(({ id, vector }: { id: string; vector?: number[] }) => [id, vector]);
+  const chunks = await post('/documents/query', {
+    collection,
+    ids: Array.from({ length: 64 }, (_, n) => [`plain#${n}`, `situated#${n}`]).flat(),
+    include: ['vector'],
+  });
+  const ofChunks = chunks.body.documents.map(({ id, vector }: { id: string; vector: number[] }) => [id, vector]);
+  return new Map<string, number[] | undefined>([...parents, ...ofChunks]);
+}
+
+const documents = (texts: readonly string[]) => texts.map((text) => ({ id: text.slice(0, 12), text }));
+const chunked = ['plain', 'situated'].map((id) => ({
+  id,
+  text: LONG,
+  chunk: { maxTokens: 24, situated: id === 'situated' },
+}));
+
+test('a reindexed collection holds what the other model would have stored, while every answer is of one model', async () => {
+  await post('/documents', { collection: 'docs', documents: [...documents(TEXTS), ...chunked] });
+  const answers: { modelVersion: string; top: { id: string; score: number } }[] = [];
+  let done = false;
+  const asking = (async () => {
+    for (let n = 0; !done; n++) {
+      const { status, body } = await post('/search', {
+        collection: 'docs',
+        query: TEXTS[n % 100],
+        mode: 'dense',
+        k: 1,
+      });
+      expect(status, JSON.stringify(body)).toBe(200);
+      answers.push({ modelVersion: body.modelVersion, top: body.results[0] });
+    }
+  })();
+  const writing = (async () => {
+    for (let n = 0; !done; n++) {
+      const { status, body } = await post('/documents', {
+        collection: 'docs',
+        documents: [{ id: `late ${n % 5}`, text: `A late report, number ${n}.` }],
+      });
+      expect(status, JSON.stringify(body)).toBe(200);
+    }
+  })();
+  const progress: number[] = [];
+  const onProgress = ({ filled, of }: { filled: number; of: number }): void => void progress.push(filled / of);
+  await reindex(real.parts, { name: 'docs', embedder: mean }, { signal: never, onProgress });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  done = true;
+  await Promise.all([asking, writing]);
+
+  expect(progress[0]).toBe(0);
+  expect(progress).toEqual([...progress].sort((a, b) => a - b));
+  // The query is a stored text: a query of one model in vectors of the other would not come near 1.
+  for (const { modelVersion, top } of answers) expect(top.score, modelVersion).toBeGreaterThan(0.999);
+  const versions = answers.map(({ modelVersion }) => modelVersion);
+  expect(new Set(versions)).toEqual(new Set([`${NAME}@1-int8`, `${NAME}@2-mean`]));
+  expect(versions).toEqual([...versions].sort());
+
+  const collection = real.parts.collections.get('docs');
+  expect(collection.model).toEqual(modelIdentity(mean.manifest));
+  const before = real.parts.models.live;
+  real.parts.models.promote(mean);
+  await post('/documents', { collection: 'fresh', documents: [...documents(TEXTS), ...chunked] });
+  real.parts.models.promote(before);
+  const [reindexed, fresh] = [await storedAs('docs'), await storedAs('fresh')];
+  expect(fresh.size).toBeGreaterThan(TEXTS.length + 10);
+  for (const [id, vector] of fresh) {
+    const other = reindexed.get(id);
+    expect(other === undefined, id).toBe(vector === undefined);
+    if (vector)
+      expect(
+        vector.reduce((sum, value, d) => sum + value * other![d]!, 0),
+        id,
+      ).toBeGreaterThan(0.99999);
+  }
+});
+
+test('documents without a text are named before anything is embedded', async () => {
+  const vector = Array.from({ length: 384 }, (_, d) => (d === 0 ? 1 : 0));
+  await post('/documents', { collection: 'bare', documents: [{ id: 'only-a-vector', vector }] });
+  const asked = reindex(real.parts, { name: 'bare', embedder: mean }, { signal: never });
+  await expect(asked).rejects.toThrow(/bare has documents .* no text \(1; one is only-a-vector\)/);
+  expect(await real.parts.collections.get('bare').info()).toMatchObject({ generation: 1, building: undefined });
+});
+
+test('a cancelled reindex keeps its vectors and goes on later', async () => {
+  await post('/documents', { collection: 'slow', documents: documents(TEXTS.slice(0, 200)) });
+  const cancelled = new AbortController();
+  const onProgress = ({ filled }: { filled: number }): void => {
+    if (filled > 0) cancelled.abort(new Error('cancelled'));
+  };
+  const first = reindex(real.parts, { name: 'slow', embedder: mean }, { signal: cancelled.signal, onProgress });
+  await expect(first).rejects.toThrow('cancelled');
+  expect((await real.parts.collections.get('slow').info()).building).toMatchObject({ filled: 128, waiting: 72 });
+  const seen: number[] = [];
+  const note = ({ filled }: { filled: number }): void => void seen.push(filled);
+  await reindex(real.parts, { name: 'slow', embedder: mean }, { signal: never, onProgress: note });
+  expect(seen[0]).toBe(128);
+  expect((await real.parts.collections.get('slow').info()).model.id).toBe(`${NAME}@2-mean`);
+});
+
+test('a generation that was given up takes no vectors', async () => {
+  await post('/documents', { collection: 'gone', documents: documents(TEXTS.slice(0, 10)) });
+  const { generations } = real.parts.collections;
+  const next = await generations.begin('gone', modelIdentity(mean.manifest));
+  const [row] = await next.waiting(1);
+  await generations.abandon('gone');
+  const vector = new Float32Array(384).fill(1);
+  await expect(next.fill([{ label: row!.label, vector }])).rejects.toMatchObject({ code: 'CONFLICT' });
+  await expect(fill(next, mean, { signal: never })).rejects.toThrow();
+});
