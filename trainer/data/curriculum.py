@@ -5,6 +5,7 @@ MGH (arXiv 2509.00842) found coarse to fine best, then single levels, random ord
 | order | negatives of a record at progress f (0 to 1) |
 |---|---|
 | all | every one at once |
+| none | none: the other records' texts alone |
 | coarse-to-fine | those of level 1 first, of the highest level last, each level for an equal share of the run |
 | reverse | the same from the highest level down |
 | random | of one level drawn anew for each record |
@@ -22,7 +23,7 @@ import numpy as np
 from trainer.data.records import Record
 from trainer.errors import InputError
 
-ORDERS = ("all", "coarse-to-fine", "reverse", "random", "progressive")
+ORDERS = ("all", "none", "coarse-to-fine", "reverse", "random", "progressive")
 LEVEL_ORDER = re.compile(r"^level-([1-9][0-9]*)$")
 # How strongly `progressive` leans at the ends of a run, in units of the levels' spread of hardness.
 PROGRESSIVE_LEAN = 2.0
@@ -62,6 +63,8 @@ def choose_negatives(
     """Numbers of the record's negatives to train with now. `levels` are the source's, rising; `progress` in [0, 1)."""
     if order == "all" or not record.negatives:
         return list(range(len(record.negatives)))
+    if order == "none":
+        return []
     wanted = _level(order, levels, progress, generator, difficulty)
     easier = [level for level in record.levels if level <= wanted]
     level = max(easier) if easier else min(record.levels)

@@ -28,14 +28,14 @@ class TextEncoder(Protocol):
 class ModelEncoder:
     """A sentence-transformers model in PyTorch; prompts are the model's own."""
 
-    def __init__(self, model: SentenceTransformer, batch: int = 64, dimensions: int | None = None) -> None:
-        """`dimensions` cuts vectors as Matryoshka training allows."""
-        self.model, self.batch, self.dimensions = model, batch, dimensions
+    def __init__(self, model: SentenceTransformer, batch: int = 64, dimensions: int | None = None, bf16: bool = False) -> None:
+        """`dimensions` cuts vectors as Matryoshka training allows; `bf16` computes under autocast, which AMX and GPUs do several times as fast."""
+        self.model, self.batch, self.dimensions, self.bf16 = model, batch, dimensions, bf16
 
     def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
         training = self.model.training
         prompt = self.model.prompts.get(role, "") if role else ""
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
             vectors = self.model.encode([prompt + text for text in texts], batch_size=self.batch, truncate_dim=self.dimensions,
                                         normalize_embeddings=True, show_progress_bar=False)
         self.model.train(training)

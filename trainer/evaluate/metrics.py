@@ -45,16 +45,24 @@ def top_documents(queries: np.ndarray, documents: np.ndarray, k: int, block: int
     return best
 
 
-def classification_accuracies(train: np.ndarray, train_labels: Sequence[str], test: np.ndarray, test_labels: Sequence[str], seed: int = 42) -> np.ndarray:
-    """[test texts] share of ten rounds in which each was classified rightly, by logistic regression on eight texts a label (MTEB's way)."""
+def classification_rounds(train_labels: Sequence[str], seed: int = 42) -> list[np.ndarray]:
+    """For each of ten rounds, the rows of the training texts that are learned from: eight drawn of each label (MTEB's way)."""
     generator = np.random.default_rng(seed)
+    labels = np.array(train_labels)
+    return [np.concatenate([generator.permutation(np.flatnonzero(labels == label))[:CLASSIFICATION_TEXTS_A_LABEL] for label in np.unique(labels)])
+            for _ in range(CLASSIFICATION_ROUNDS)]
+
+
+def classification_accuracies(
+    train: np.ndarray, train_labels: Sequence[str], test: np.ndarray, test_labels: Sequence[str], rounds: Sequence[np.ndarray],
+) -> np.ndarray:
+    """[test texts] share of the rounds in which each was classified rightly, by logistic regression on the round's rows of `train`."""
     labels, expected = np.array(train_labels), np.array(test_labels)
     right = np.zeros(len(test))
-    for _ in range(CLASSIFICATION_ROUNDS):
-        rows = np.concatenate([generator.permutation(np.flatnonzero(labels == label))[:CLASSIFICATION_TEXTS_A_LABEL] for label in np.unique(labels)])
+    for rows in rounds:
         model = LogisticRegression(max_iter=100).fit(train[rows], labels[rows])
         right += model.predict(test) == expected
-    return right / CLASSIFICATION_ROUNDS
+    return right / len(rounds)
 
 
 def clustering_v_measures(vectors: np.ndarray, labels: Sequence[str], seed: int = 42) -> np.ndarray:

@@ -100,9 +100,10 @@ def test_an_order_meets_the_levels_in_equal_shares_of_the_run(order: str, levels
     assert met == [[level - 1] for level in levels]
 
 
-def test_all_gives_every_negative_and_random_every_level(tmp_path: Path) -> None:
+def test_all_gives_every_negative_none_no_negative_and_random_every_level(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     assert choose_negatives(GRADED, "all", (1, 2, 3, 4), 0.5, generator, LevelDifficulty()) == [0, 1, 2, 3]
+    assert choose_negatives(GRADED, "none", (1, 2, 3, 4), 0.5, generator, LevelDifficulty()) == []
     drawn = {choose_negatives(GRADED, "random", (1, 2, 3, 4), 0, generator, LevelDifficulty())[0] for _ in range(60)}
     assert drawn == {0, 1, 2, 3}
 
@@ -125,7 +126,7 @@ def test_progressive_leans_to_what_the_model_finds_easy_first_and_hard_last() ->
 
 def test_an_order_that_does_not_exist_is_refused() -> None:
     check_order("level-12")
-    with pytest.raises(InputError, match="order 'fine-to-coarse' must be one of all, coarse-to-fine"):
+    with pytest.raises(InputError, match="order 'fine-to-coarse' must be one of all, none, coarse-to-fine"):
         check_order("fine-to-coarse")
 
 

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from trainer.cli import main
 from trainer.errors import InputError
-from trainer.evaluate import metrics
+from trainer.evaluate import metrics, seeds
 from trainer.evaluate.encoders import HttpEncoder, ModelEncoder, open_encoder
 from trainer.evaluate.judge import Judgement, compare, judge
 from trainer.evaluate.sets import load_set
@@ -51,8 +51,10 @@ def test_classification_and_clustering_are_perfect_where_labels_are_apart_and_ch
     labels = [str(i % 4) for i in range(400)]
     apart = np.eye(4)[[int(label) for label in labels]] + generator.normal(0, 0.05, (400, 4))
     noise = generator.normal(size=(400, 4))
-    assert metrics.classification_accuracies(apart[:200], labels[:200], apart[200:], labels[200:]).mean() == 1
-    assert 0.1 < metrics.classification_accuracies(noise[:200], labels[:200], noise[200:], labels[200:]).mean() < 0.4
+    rounds = metrics.classification_rounds(labels[:200])
+    assert [len(set(rows.tolist())) for rows in rounds] == [4 * 8] * 10 and rounds[0].tolist() != rounds[1].tolist()
+    assert metrics.classification_accuracies(apart[:200], labels[:200], apart[200:], labels[200:], rounds).mean() == 1
+    assert 0.1 < metrics.classification_accuracies(noise[:200], labels[:200], noise[200:], labels[200:], rounds).mean() < 0.4
     assert metrics.clustering_v_measures(apart, labels).mean() == pytest.approx(1)
     assert metrics.clustering_v_measures(noise, labels).mean() < 0.1
 
@@ -196,3 +198,35 @@ def test_prompts_belong_to_roles_and_vectors_can_be_cut(folder: Path) -> None:
     np.testing.assert_allclose(encoder.encode(["query : red cat"], ""), encoder.encode(["red cat"], "query"), atol=1e-6)
     short = cut.encode(["red cat"], "")
     np.testing.assert_allclose(short, encoder.encode(["red cat"], "")[:, :8] / np.linalg.norm(encoder.encode(["red cat"], "")[:, :8]), atol=1e-6)
+
+
+def runs_of(values: np.ndarray, name: str = "s") -> list[Judgement]:
+    """A judgement for each row of item values [runs, items]."""
+    return [Judgement(name, "ndcg@10", {"ndcg@10": mean_interval(row)}, row) for row in values]
+
+
+def test_seeds_that_disagree_widen_the_interval_and_equal_ones_do_not() -> None:
+    generator = np.random.default_rng(7)
+    items = generator.uniform(size=400)
+    alone = seeds.interval(runs_of(items[None]))
+    same = seeds.interval(runs_of(np.stack([items] * 3)))
+    apart = seeds.interval(runs_of(np.stack([items - 0.2, items, items + 0.2])))
+    assert same.value == pytest.approx(items.mean()) and apart.value == pytest.approx(items.mean())
+    assert same.high - same.low == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert apart.high - apart.low > 3 * (same.high - same.low)
+
+
+def test_a_steady_difference_over_seeds_is_seen_and_one_that_seeds_disagree_about_is_not() -> None:
+    generator = np.random.default_rng(8)
+    base = generator.uniform(size=(3, 200)) + generator.normal(0, 0.2, (3, 1))  # the runs differ widely, but alike for both
+    steady, p_steady = seeds.difference([runs_of(base + 0.02)], [runs_of(base)])
+    assert steady.value == pytest.approx(0.02) and steady.low == pytest.approx(0.02) and p_steady < 0.01
+    lucky = base + np.array([[0.2], [-0.1], [-0.04]])
+    assert seeds.difference([runs_of(lucky)], [runs_of(base)])[1] > 0.2
+    both, _ = seeds.difference([runs_of(base + 0.02), runs_of(base + 0.04, "t")], [runs_of(base), runs_of(base, "t")])
+    assert both.value == pytest.approx(0.03)
+
+
+def test_runs_over_other_items_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="s: runs over other items"):
+        seeds.difference([runs_of(np.ones((2, 5)))], [runs_of(np.ones((2, 6)))])
