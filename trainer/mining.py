@@ -1,9 +1,7 @@
 """Mine graded hard negatives for pairs from a corpus, with the model itself and no LLM.
 
-For each query, the span from what it has in common with any text (the median similarity of a sample) up to a ceiling below
-its positive's similarity is cut into as many equal bands as there are levels; a level's negative is drawn from its band. The
-ceiling is the adaptive margin against false negatives (ratio x positive - margin; NV-Retriever, arXiv 2407.15831), and a text
-nearly equal to the positive is never taken. Without --corpus, the other pairs' positives are the corpus.
+A level's negative is drawn from its band of similarity to the query (trainer/bands.py), whose floor is estimated on a sample of
+the corpus. Without --corpus, the other pairs' positives are the corpus.
 
 Vectors lie on disk in float16 and are searched exactly, a block of queries against a block of texts: memory is bounded by
 the blocks, whatever the corpus. The output has FlagEmbedding's fields with neg_levels, as `trainer synthesize` writes them.
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer import bands
 from trainer.data.store import RecordStore, open_store
 from trainer.errors import InputError
 from trainer.evaluate.encoders import TextEncoder, open_encoder
@@ -28,14 +27,13 @@ ENCODE_TEXTS = 2048
 QUERY_BLOCK = 256
 TEXT_BLOCK = 16384
 FLOOR_SAMPLE = 4096
-NEAR_DUPLICATE = 0.95  # cosine to the positive above which a text says what the positive says
 
 
 @dataclass(frozen=True)
-class Bands:
-    """How similarities become levels."""
+class Levels:
+    """How many bands, and their ceiling."""
 
-    levels: int = 4
+    count: int = 4
     ratio: float = 0.95
     margin: float = 0.0
 
@@ -61,15 +59,15 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.output.parent, prefix=".mining-") as folder:
         store = open_store(arguments.data, Path(folder), "pairs")
         texts = _corpus_texts(arguments.corpus) if arguments.corpus else list(dict.fromkeys(store[i].positive for i in range(len(store))))
-        bands = Bands(arguments.levels, arguments.ratio, arguments.margin)
-        written = mine(store, texts, encoder, bands, arguments.seed, Path(folder), arguments.output)
+        levels = Levels(arguments.levels, arguments.ratio, arguments.margin)
+        written = mine(store, texts, encoder, levels, arguments.seed, Path(folder), arguments.output)
     emit("done", file=str(arguments.output), **written)
 
 
-def mine(store: RecordStore, texts: Sequence[str], encoder: TextEncoder, bands: Bands, seed: int, folder: Path, output: Path) -> dict:
+def mine(store: RecordStore, texts: Sequence[str], encoder: TextEncoder, levels: Levels, seed: int, folder: Path, output: Path) -> dict:
     """Write a record with negatives for each pair that has any; returns counts and the mean similarity of each level."""
     vectors = _encode(encoder, texts, folder / "texts.f16")
-    sums, counts = np.zeros(bands.levels), np.zeros(bands.levels, dtype=int)
+    sums, counts = np.zeros(levels.count), np.zeros(levels.count, dtype=int)
     records = 0
     staging = folder / "mined.jsonl"
     with staging.open("w", encoding="utf-8") as lines:
@@ -77,9 +75,9 @@ def mine(store: RecordStore, texts: Sequence[str], encoder: TextEncoder, bands: 
             block = [store[i] for i in range(start, min(start + QUERY_BLOCK, len(store)))]
             queries = encoder.encode([record.query for record in block], "query")
             positives = encoder.encode([record.positive for record in block], "document")
-            taken, similarities = pick(queries, positives, vectors, bands, np.random.default_rng([seed, start]))
+            taken, similarities = pick(queries, positives, vectors, levels, np.random.default_rng([seed, start]))
             for i, record in enumerate(block):
-                found = [(level, int(taken[i, level])) for level in range(bands.levels) if taken[i, level] >= 0
+                found = [(level, int(taken[i, level])) for level in range(levels.count) if taken[i, level] >= 0
                          and texts[taken[i, level]] not in (record.positive, record.query)]
                 if not found:
                     continue
@@ -96,26 +94,23 @@ def mine(store: RecordStore, texts: Sequence[str], encoder: TextEncoder, bands: 
     return {"records": records, "pairs": len(store), "negatives": int(counts.sum()), "levelCounts": counts.tolist(), "levelSimilarities": means}
 
 
-def pick(queries: np.ndarray, positives: np.ndarray, vectors: np.ndarray, bands: Bands, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def pick(queries: np.ndarray, positives: np.ndarray, vectors: np.ndarray, levels: Levels, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """For each query [n, d] and level, a random row of `vectors` [t, d] from the level's band, or -1; and its similarity: both [n, levels]."""
     sample = vectors[np.sort(generator.permutation(len(vectors))[:FLOOR_SAMPLE])].astype(np.float32)
-    floor = np.median(queries @ sample.T, axis=1)
-    ceiling = bands.ratio * (queries * positives).sum(axis=1) - bands.margin
-    width = (ceiling - floor) / bands.levels
-    shape = (len(queries), bands.levels)
+    bounds = bands.edges(queries @ sample.T, bands.ceiling((queries * positives).sum(axis=1), levels.ratio, levels.margin), levels.count)
+    shape = (len(queries), levels.count)
     best_key, best_row, best_similarity = np.full(shape, -1.0), np.full(shape, -1, dtype=np.int64), np.zeros(shape)
     shift = generator.random((len(queries), 1))
     for start in range(0, len(vectors), TEXT_BLOCK):
         block = vectors[start : start + TEXT_BLOCK].astype(np.float32)
         similarities = queries @ block.T
-        usable = (positives @ block.T < NEAR_DUPLICATE) & (width[:, None] > 0)
+        usable = bands.differs(positives @ block.T)
         # One key a text, rotated by query: as good as a draw from the band, without a draw for every pair.
         keys = (generator.random(len(block)) + shift) % 1.0
-        for level in range(bands.levels):
-            low = (floor + level * width)[:, None]
-            inside = np.where(usable & (similarities >= low) & (similarities < low + width[:, None]), keys, -1.0)
-            rows = inside.argmax(axis=1)
-            key = inside[np.arange(len(rows)), rows]
+        for level in range(levels.count):
+            of_level = np.where(usable & bands.inside(similarities, bounds, level + 1), keys, -1.0)
+            rows = of_level.argmax(axis=1)
+            key = of_level[np.arange(len(rows)), rows]
             better = key > best_key[:, level]
             best_key[better, level], best_row[better, level] = key[better], start + rows[better]
             best_similarity[better, level] = similarities[better, rows[better]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from trainer import bands
 from trainer.synthesize.encoder import Encoder
 from trainer.synthesize.errors import Unusable
 from trainer.synthesize.gates.hardness import grade
@@ -123,7 +124,7 @@ class Drafting:
         """Real passages, or the same part of them as the positive is, for the levels that have no negative."""
         if self.search is None or TASK_TYPES[assignment.task.type].symmetric:
             return []
-        ceiling = self.limits.mined_ratio * float(query @ positive)
+        ceiling = float(bands.ceiling(query @ positive, self.limits.mined_ratio))
         excluded = {assignment.passage.id} if assignment.passage else set()
         texts = [draft.positive, *(negative.text for negative in kept)]
         found: list[Negative] = []

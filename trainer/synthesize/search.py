@@ -1,8 +1,6 @@
 """Exact search over the corpus's vectors, and negatives mined at bands of similarity.
 
-The range from what the query has in common with any passage (the corpus's median similarity to it) up to the ceiling is cut
-into as many equal bands as there are levels; a level takes a passage from its band. The ceiling lies below the positive's
-similarity by a share of it (TopK-PercPos, NV-Retriever, arXiv 2407.15831): what comes closer may well be an answer.
+A level takes a passage from its band (trainer/bands.py); where the band is empty, the one nearest to its middle.
 """
 
 import hashlib
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer import bands
 from trainer.synthesize.corpus import Corpus
 from trainer.synthesize.encoder import Encoder
 from trainer.synthesize.errors import StopRun
@@ -21,7 +20,6 @@ from trainer.synthesize.events import Progress
 from trainer.synthesize.records import Negative, Passage
 
 EMBED_CHUNK = 512
-NEAR_DUPLICATE = 0.95  # cosine between passages above which one says what the other says
 
 
 class CorpusSearch:
@@ -60,28 +58,27 @@ class Wanted:
 def mine(search: CorpusSearch, wanted: Wanted, seed: int) -> list[Negative]:
     """A passage for each wanted level, easiest first; fewer where the corpus has no fit. Same seed, same passages."""
     similarities = search.similarities(wanted.query)
-    usable = (similarities <= wanted.ceiling) & (search.similarities(wanted.positive) < NEAR_DUPLICATE)
+    usable = (similarities <= wanted.ceiling) & bands.differs(search.similarities(wanted.positive))
     usable[[search.place[id_] for id_ in wanted.excluded if id_ in search.place]] = False
-    floor = float(np.median(similarities))
-    width = max(wanted.ceiling - floor, 1e-6) / wanted.highest_level
+    bounds = bands.edges(similarities, wanted.ceiling, wanted.highest_level)
     chosen: list[Negative] = []
     for level in sorted(wanted.levels):
-        place = _pick(similarities, usable, floor + (level - 1) * width, width, random.Random(f"{seed}/{level}"))
+        place = _pick(similarities, usable, bounds, level, random.Random(f"{seed}/{level}"))
         if place is not None:
             usable[place] = False
             chosen.append(Negative(search.passages[place].text, level, search.passages[place].id))
     return chosen
 
 
-def _pick(similarities: np.ndarray, usable: np.ndarray, low: float, width: float, rng: random.Random) -> int | None:
-    """A random passage of the band, or the one nearest to its middle where the band is empty."""
-    inside = np.flatnonzero(usable & (similarities >= low) & (similarities < low + width))
-    if len(inside):
-        return int(inside[rng.randrange(len(inside))])
+def _pick(similarities: np.ndarray, usable: np.ndarray, bounds: np.ndarray, level: int, rng: random.Random) -> int | None:
+    """A random passage of the level's band, or the one nearest to its middle where the band is empty."""
+    of_level = np.flatnonzero(usable & bands.inside(similarities, bounds, level))
+    if len(of_level):
+        return int(of_level[rng.randrange(len(of_level))])
     left = np.flatnonzero(usable)
     if not len(left):
         return None
-    return int(left[np.argmin(np.abs(similarities[left] - (low + width / 2)))])
+    return int(left[np.argmin(np.abs(similarities[left] - bounds[level - 1 : level + 1].mean()))])
 
 
 def index_corpus(corpus: Corpus, encoder: Encoder, cache: Path, stop: threading.Event) -> CorpusSearch:

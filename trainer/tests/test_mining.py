@@ -10,7 +10,7 @@ from trainer import mining
 from trainer.cli import main
 from trainer.data.records import read_records
 from trainer.errors import InputError
-from trainer.mining import Bands, pick
+from trainer.mining import Levels, pick
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.tests.tiny import tiny_bert
 
@@ -30,7 +30,7 @@ def corpus() -> np.ndarray:
 def test_each_level_comes_from_its_band_below_the_ceiling_and_never_near_the_positive(block: int, corpus: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mining, "TEXT_BLOCK", block)
     queries, positives = circle(np.zeros(200)), circle(np.full(200, -20.0))  # positive at cosine 0.94, on the other side
-    rows, similarities = pick(queries, positives, corpus.astype(np.float16), Bands(levels=3, ratio=0.95), np.random.default_rng(0))
+    rows, similarities = pick(queries, positives, corpus.astype(np.float16), Levels(count=3, ratio=0.95), np.random.default_rng(0))
     ceiling = 0.95 * np.cos(np.deg2rad(20))
     floor = np.median(np.cos(np.deg2rad(np.arange(0, 90, 0.5))))
     edges = np.linspace(floor, ceiling, 4)
@@ -43,12 +43,12 @@ def test_each_level_comes_from_its_band_below_the_ceiling_and_never_near_the_pos
 def test_a_text_that_says_what_the_positive_says_is_not_taken() -> None:
     queries, positives = circle(np.array([0.0])), circle(np.array([30.0]))
     near = circle(np.array([31.0, 32.0, 33.0, 90.0, 89.0, 88.0, 87.0]))  # all but the last are within 0.95 of the positive
-    rows, _ = pick(queries, positives, near, Bands(levels=1, ratio=1.0), np.random.default_rng(0))
+    rows, _ = pick(queries, positives, near, Levels(count=1, ratio=1.0), np.random.default_rng(0))
     assert rows[0, 0] not in (0, 1, 2)
 
 
 def test_a_positive_less_similar_than_the_corpus_gets_no_negatives(corpus: np.ndarray) -> None:
-    rows, _ = pick(circle(np.array([0.0])), circle(np.array([85.0])), corpus, Bands(), np.random.default_rng(0))
+    rows, _ = pick(circle(np.array([0.0])), circle(np.array([85.0])), corpus, Levels(), np.random.default_rng(0))
     assert (rows == -1).all()
 
 
