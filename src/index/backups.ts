@@ -18,26 +18,28 @@ import { createReadStream, existsSync } from 'node:fs';
 import { constants, copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { type Static, Type } from 'typebox';
+import { Compile } from 'typebox/compile';
 import { AnchorageError } from '../errors.js';
 import { syncFolderNow } from './data-directory.js';
 
 export const backupsFolder = (dataDir: string): string => join(dataDir, 'snapshots');
 
-const MANIFEST = 'manifest.json';
+export const MANIFEST = 'manifest.json';
 const ID = /^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}$/;
 
-interface BackedUpFile {
-  readonly sha256: string;
-  readonly bytes: number;
-}
+const BackedUpFile = Type.Object({ sha256: Type.String(), bytes: Type.Integer({ minimum: 0 }) });
+type BackedUpFile = Static<typeof BackedUpFile>;
 
-export interface BackupManifest {
-  readonly id: string;
-  readonly createdAt: string;
+const ManifestSchema = Type.Object({
+  id: Type.String({ pattern: ID.source }),
+  createdAt: Type.String(),
   /** Paths below the snapshot's folder. */
-  readonly files: Readonly<Record<string, BackedUpFile>>;
-  readonly collections: readonly { readonly name: string; readonly documents: number; readonly sequence: number }[];
-}
+  files: Type.Record(Type.String(), BackedUpFile),
+  collections: Type.Array(Type.Object({ name: Type.String(), documents: Type.Integer(), sequence: Type.Integer() })),
+});
+export type BackupManifest = Static<typeof ManifestSchema>;
+const manifestSchema = Compile(ManifestSchema);
 
 export interface BackupSummary extends Omit<BackupManifest, 'files'> {
   readonly bytes: number;
@@ -48,6 +50,32 @@ export async function readManifest(dataDir: string, id: string): Promise<BackupM
   const file = join(backupsFolder(dataDir), id, MANIFEST);
   if (ID.test(id) && existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as BackupManifest;
   throw new AnchorageError('NOT_FOUND', `There is no snapshot ${id}; GET /admin/snapshots lists them`, { field: 'id' });
+}
+
+/** @returns undefined for what is no manifest: from elsewhere, it is not to be believed. */
+export function parseManifest(json: string): BackupManifest | undefined {
+  try {
+    const manifest: unknown = JSON.parse(json);
+    return manifestSchema.Check(manifest) ? manifest : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws AnchorageError NOT_FOUND. */
+export async function deleteBackup(dataDir: string, id: string): Promise<void> {
+  await readManifest(dataDir, id);
+  const condemned = join(backupsFolder(dataDir), `.old-${id}`);
+  await rename(join(backupsFolder(dataDir), id), condemned);
+  await rm(condemned, { recursive: true, force: true });
+}
+
+/** What a crash left half written or half deleted. */
+export async function removeUnfinishedBackups(dataDir: string): Promise<void> {
+  if (!existsSync(backupsFolder(dataDir))) return;
+  for (const name of await readdir(backupsFolder(dataDir))) {
+    if (name.startsWith('.')) await rm(join(backupsFolder(dataDir), name), { recursive: true, force: true });
+  }
 }
 
 /** Newest first. */
@@ -125,7 +153,7 @@ async function filesBelow(folder: string): Promise<string[]> {
     .sort();
 }
 
-async function fileEntry(path: string): Promise<BackedUpFile> {
+export async function fileEntry(path: string): Promise<BackedUpFile> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash);
   return { sha256: hash.digest('hex'), bytes: (await stat(path)).size };

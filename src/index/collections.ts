@@ -3,14 +3,18 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { constants, copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
+import { archiveOf, receiveArchive } from './backup-archive.js';
 import {
   type BackupSummary,
   backupsFolder,
+  deleteBackup,
   listBackups,
   makeBackup,
   readManifest,
+  removeUnfinishedBackups,
   stageCollection,
   summaryOf,
   verifyBackup,
@@ -105,6 +109,7 @@ export class Collections {
   static async open(options: CollectionsOptions): Promise<Collections> {
     const lock = lockDataDirectory(options.dataDir);
     if (!graphsAreAvailable()) options.logger?.warn({}, NO_GRAPHS);
+    await removeUnfinishedBackups(options.dataDir);
     const collections = new Collections(options, lock);
     for (const name of listCollections(options.dataDir)) await collections.openOne(name);
     return collections;
@@ -173,6 +178,21 @@ export class Collections {
   /** Newest first. */
   backups(): Promise<BackupSummary[]> {
     return listBackups(this.options.dataDir);
+  }
+
+  /** A copy as a tar file. @throws AnchorageError NOT_FOUND. */
+  archive(id: string): Promise<Readable> {
+    return archiveOf(this.options.dataDir, id);
+  }
+
+  /** Takes in what `archive` gave, here or elsewhere. @throws AnchorageError VALIDATION, CONFLICT, STORAGE_FULL. */
+  receive(archive: Readable): Promise<BackupSummary> {
+    return receiveArchive(this.options.dataDir, archive);
+  }
+
+  /** @throws AnchorageError NOT_FOUND. */
+  deleteBackup(id: string): Promise<void> {
+    return deleteBackup(this.options.dataDir, id);
   }
 
   /**

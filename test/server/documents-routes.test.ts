@@ -249,3 +249,29 @@ test('snapshots need the admin token, and put back what was', async () => {
   expect(await admin('POST', `/admin/snapshots/${id}/restore`)).toMatchObject({ id });
   expect((await ask('GET', '/collections/kept')).body).toMatchObject({ documents: 3 });
 });
+
+test('a snapshot is downloaded, deleted, and uploaded again', async () => {
+  await ask('POST', '/documents', { collection: 'carried', documents: TEXTS });
+  const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+  const inject = (method: Method, url: string, payload?: Buffer) =>
+    real.app.inject({
+      method,
+      url,
+      headers: payload ? { ...headers, 'content-type': 'application/x-tar' } : headers,
+      ...(payload ? { payload } : {}),
+    });
+  const { id } = (await inject('POST', '/admin/snapshots')).json();
+  expect((await ask('GET', `/admin/snapshots/${id}`)).status).toBe(401);
+  const download = await inject('GET', `/admin/snapshots/${id}`);
+  expect(download.headers).toMatchObject({
+    'content-type': 'application/x-tar',
+    'content-disposition': `attachment; filename="anchorage-${id}.tar"`,
+  });
+  expect((await inject('DELETE', `/admin/snapshots/${id}`)).json()).toEqual({ deleted: true });
+  expect((await inject('GET', `/admin/snapshots/${id}`)).statusCode).toBe(404);
+  expect((await inject('POST', '/admin/snapshots', Buffer.from('no tar'))).statusCode).toBe(422);
+  expect((await inject('POST', '/admin/snapshots', download.rawPayload)).json()).toMatchObject({ id });
+  await ask('DELETE', '/collections/carried');
+  expect((await inject('POST', `/admin/snapshots/${id}/restore`)).statusCode).toBe(200);
+  expect((await ask('GET', '/collections/carried')).body).toMatchObject({ documents: 3 });
+});

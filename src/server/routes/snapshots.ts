@@ -1,4 +1,5 @@
 /** /admin/snapshots: copies of all collections, made and put back while serving. */
+import type { IncomingMessage } from 'node:http';
 import { type Static, Type } from 'typebox';
 import type { App } from '../app.js';
 import type { Parts } from '../parts.js';
@@ -9,6 +10,7 @@ const Snapshot = Type.Object({
   bytes: Type.Integer(),
   collections: Type.Array(Type.Object({ name: Type.String(), documents: Type.Integer(), sequence: Type.Integer() })),
 });
+const TAR = 'application/x-tar';
 const IdParams = Type.Object({ id: Type.String() });
 const schema = (summary: string, answer: object) => ({
   tags: ['admin'],
@@ -18,13 +20,49 @@ const schema = (summary: string, answer: object) => ({
 });
 
 export function snapshotRoutes(app: App, { collections }: Parts): void {
-  app.post('/admin/snapshots', { schema: schema('Copy all collections while serving', Snapshot) }, async () =>
-    collections.backUp(),
+  // Left in the socket: backup-archive.ts unpacks it as it comes.
+  app.addContentTypeParser(TAR, (_request, stream, done) => done(null, stream));
+
+  app.post<{ Body: IncomingMessage | undefined }>(
+    '/admin/snapshots',
+    {
+      schema: {
+        ...schema('Copy all collections while serving, or take in a copy that was downloaded', Snapshot),
+        description: `Without a body, makes a copy. With the body of a download (${TAR}), stores it beside the others.`,
+        body: { content: { [TAR]: { schema: {} } } },
+      },
+    },
+    async (request) => (request.body ? collections.receive(request.body) : collections.backUp()),
   );
   app.get(
     '/admin/snapshots',
     { schema: schema('List snapshots, newest first', Type.Object({ snapshots: Type.Array(Snapshot) })) },
     async () => ({ snapshots: await collections.backups() }),
+  );
+  app.get<{ Params: Static<typeof IdParams> }>(
+    '/admin/snapshots/:id',
+    {
+      schema: {
+        tags: ['admin'],
+        security: [{ bearer: [] }],
+        summary: 'Download a copy as a tar file',
+        params: IdParams,
+        response: { 200: { content: { [TAR]: { schema: {} } } } },
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      const archive = await collections.archive(id);
+      return reply.type(TAR).header('content-disposition', `attachment; filename="anchorage-${id}.tar"`).send(archive);
+    },
+  );
+  app.delete<{ Params: Static<typeof IdParams> }>(
+    '/admin/snapshots/:id',
+    { schema: { ...schema('Delete a copy', Type.Object({ deleted: Type.Boolean() })), params: IdParams } },
+    async (request) => {
+      await collections.deleteBackup(request.params.id);
+      return { deleted: true };
+    },
   );
   app.post<{ Params: Static<typeof IdParams> }>(
     '/admin/snapshots/:id/restore',
