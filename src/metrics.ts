@@ -30,6 +30,8 @@ export function createMetrics() {
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
   for (const name of MISNAMED) registry.removeSingleMetric(name);
+  /** Looked at in each scrape: an age that is set grows old itself. */
+  const newestSnapshot: { writtenAtMs: number | undefined } = { writtenAtMs: undefined };
   const metrics = {
     registry,
     httpRequests: new Counter({
@@ -152,10 +154,15 @@ export function createMetrics() {
       buckets: COMMIT_SECONDS,
       registers,
     }),
+    newestSnapshot,
     snapshotAge: new Gauge({
       name: 'anchorage_snapshot_age_seconds',
       help: 'Age of the newest index snapshot on disk; -1 where there is none.',
       registers,
+      collect(): void {
+        const { writtenAtMs } = newestSnapshot;
+        this.set(writtenAtMs === undefined ? -1 : (Date.now() - writtenAtMs) / 1000);
+      },
     }),
   };
   presentFromTheFirstScrape(metrics);
@@ -169,7 +176,6 @@ interface Labelled {
   queueDepth: Gauge<'lane'>;
   rejected: Counter<'reason'>;
   searchDuration: Histogram<'mode' | 'path'>;
-  snapshotAge: Gauge;
 }
 
 function presentFromTheFirstScrape(metrics: Labelled): void {
@@ -181,5 +187,4 @@ function presentFromTheFirstScrape(metrics: Labelled): void {
   for (const stage of STAGES) metrics.stageDuration.zero({ stage });
   for (const reason of REJECTION_REASONS) metrics.rejected.inc({ reason }, 0);
   for (const mode of SEARCH_MODES) for (const path of SEARCH_PATHS) metrics.searchDuration.zero({ mode, path });
-  metrics.snapshotAge.set(-1);
 }

@@ -288,6 +288,6 @@ export class Collections {
     metrics.indexBytes.set({ collection: name }, state.bytes);
     if (state.recallEstimate !== undefined) metrics.recallEstimate.set({ collection: name }, state.recallEstimate);
     const written = this.list().flatMap((one) => this.threads.stateOf(one.of)?.snapshotWrittenAtMs ?? []);
-    metrics.snapshotAge.set(written.length === 0 ? -1 : (Date.now() - Math.max(...written)) / 1000);
+    metrics.newestSnapshot.writtenAtMs = written.length === 0 ? undefined : Math.max(...written);
   }
 }

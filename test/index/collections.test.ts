@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createMetrics } from '../../src/metrics.js';
 import { clusteredVectors, cosine, nearest, openCollections, temporaryFolder, testModel } from './fixtures.js';
 
 const D = 16;
@@ -10,6 +11,20 @@ async function openOne(options = {}) {
   const collections = await openCollections(dataDir, { graphFrom: 50 });
   return { dataDir, collections, collection: await collections.put('docs', options, MODEL) };
 }
+
+test('the age of the newest graph snapshot grows between reports', async () => {
+  const metrics = createMetrics();
+  const shown = async () => (await metrics.registry.metrics()).match(/anchorage_snapshot_age_seconds (\S+)/)![1];
+  const dataDir = temporaryFolder();
+  const filled = await openCollections(dataDir, { graphFrom: 50, metrics });
+  expect(await shown()).toBe('-1');
+  const collection = await filled.put('docs', {}, testModel(16));
+  await collection.upsert(clusteredVectors(80, 16, 1).map((vector, n) => ({ id: String(n), vector })));
+  await collection.compact();
+  await expect.poll(async () => Number(await shown())).toBeGreaterThanOrEqual(0);
+  const first = Number(await shown());
+  await expect.poll(async () => Number(await shown())).toBeGreaterThan(first);
+});
 
 describe('documents', () => {
   test('come back as they went in', async () => {
