@@ -14,7 +14,7 @@ async function openOne(options = {}) {
 
 test('the age of the newest graph snapshot grows between reports', async () => {
   const metrics = createMetrics();
-  const shown = async () => (await metrics.registry.metrics()).match(/anchorage_snapshot_age_seconds (\S+)/)![1];
+  const shown = async () => (await metrics.registry.metrics()).match(/^anchorage_snapshot_age_seconds (\S+)/m)![1];
   const dataDir = temporaryFolder();
   const filled = await openCollections(dataDir, { graphFrom: 50, metrics });
   expect(await shown()).toBe('-1');
