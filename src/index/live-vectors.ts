@@ -21,6 +21,15 @@ const IDLE_AFTER_MS = 100;
 export interface LiveVectorsOptions extends IndexOptions {
   readonly dataDir: string;
   readonly notify: (notice: Notice) => void;
+  /** Called when a snapshot was written: the state is worth a look. */
+  readonly onSnapshot: () => void;
+}
+
+interface Made {
+  readonly reader: DocumentReader;
+  readonly index: VectorIndex;
+  readonly log: VectorIndexOptions['log'];
+  readonly onSnapshot: () => void;
 }
 
 export class LiveVectors {
@@ -32,16 +41,18 @@ export class LiveVectors {
   private writing: Promise<void> | undefined;
   private readonly watch: RecallWatch;
   private readonly log: VectorIndexOptions['log'];
+  private readonly onSnapshot: () => void;
   private onRebuilt: (() => void)[] = [];
   private idleWork = Promise.resolve();
   private searches = 0;
   private searchedAtMs = 0;
 
-  private constructor(reader: DocumentReader, index: VectorIndex, log: VectorIndexOptions['log']) {
+  private constructor({ reader, index, log, onSnapshot }: Made) {
     const { oversample, targetRecall } = reader.state.settings;
     this.reader = reader;
     this.index = index;
     this.log = log;
+    this.onSnapshot = onSnapshot;
     this.watch = new RecallWatch(targetRecall);
     this.dense = new DenseSearch(index, reader, { oversample, efSearch: EF_SEARCH_DEFAULT });
     this.snapshotSequence = index.loadedSnapshot?.sequence;
@@ -49,11 +60,11 @@ export class LiveVectors {
   }
 
   static async open({ name, generation }: Searchable, options: LiveVectorsOptions): Promise<LiveVectors> {
-    const { dataDir, notify, ...indexOptions } = options;
+    const { dataDir, notify, onSnapshot, ...indexOptions } = options;
     const reader = new DocumentReader(openForReading(collectionFile(dataDir, name)), generation);
     const log = (level: Notice['level'], message: string): void => notify({ level, collection: name, message });
     const index = await VectorIndex.open({ folder: collectionFolder(dataDir, name), reader, log, ...indexOptions });
-    return new LiveVectors(reader, index, log);
+    return new LiveVectors({ reader, index, log, onSnapshot });
   }
 
   async search(request: DenseRequest): Promise<DenseAnswer> {
@@ -157,6 +168,7 @@ export class LiveVectors {
       if (sequence === undefined) return;
       this.snapshotSequence = sequence;
       this.snapshotWrittenAtMs = Date.now();
+      this.onSnapshot();
     } catch (error) {
       this.log(
         'warn',

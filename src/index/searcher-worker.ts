@@ -24,7 +24,11 @@ function open({ name, generation }: Searchable): void {
   const of = { name, generation };
   if (opening.has(keyOf(of))) return;
   const notify = (notice: Notice): void => post({ kind: 'notice', notice });
-  const vectors = LiveVectors.open(of, { dataDir, notify, ...indexOptions });
+  const onSnapshot = (): void => {
+    const live = opened.get(keyOf(of))?.live;
+    if (live) report(of, live);
+  };
+  const vectors = LiveVectors.open(of, { dataDir, notify, onSnapshot, ...indexOptions });
   opening.set(keyOf(of), vectors);
   vectors.then(
     (live) => {
