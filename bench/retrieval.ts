@@ -5,8 +5,7 @@
  *
  *   npm run bench -- retrieval --sets DIR [--names nq_oracle,cosqa] [--queries 500] [--limit 32] [--keep]
  */
-import { promptFor } from '../src/model/prompts.js';
-import { modelIdentity } from '../src/model/manifest.js';
+
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,8 +16,9 @@ import type { Collection } from '../src/index/collection.js';
 import { Collections } from '../src/index/collections.js';
 import type { SearchRequest } from '../src/index/search-types.js';
 import { createMetrics } from '../src/metrics.js';
+import { modelIdentity } from '../src/model/manifest.js';
+import { promptFor } from '../src/model/prompts.js';
 import { ModelRegistry } from '../src/model/registry.js';
-
 
 import { keep } from './report.js';
 
