@@ -10,7 +10,7 @@ import type { Metrics } from '../metrics.js';
 import { type CollectionSettings, type ModelIdentity, refuseOtherModel } from './collection-settings.js';
 import type { CollectionState, Generation } from './database.js';
 import type { DenseAnswer } from './dense-search.js';
-import type { Counts, Include, Page, StoredDocument } from './document-reader.js';
+import type { Counts, EmbeddedText, Include, Page, StoredDocument } from './document-reader.js';
 import type { Upserted } from './document-writer.js';
 import { checkDocuments, checkMetadata, type DocumentInput, type Metadata, unitVector } from './documents.js';
 import { type Filter, filterToSql } from './filter.js';
@@ -19,6 +19,7 @@ import type { IndexThreads } from './index-threads.js';
 import { BACKLOG_MAX, EF_SEARCH_MAX, K_MAX, PAGE_MAX } from './limits.js';
 import type { FillState, NextGeneration } from './next-generation.js';
 import { groupByParent, type ParentGroup, parentResult } from './parents.js';
+import type { QueryMap } from './query-map.js';
 import type { SearchAnswer, SearchRequest, SearchResult } from './search-types.js';
 import type { Searchable, VectorState } from './searcher-operations.js';
 import type { WriteGate } from './write-gate.js';
@@ -53,6 +54,7 @@ export class Collection {
   private readonly threads: IndexThreads;
   private readonly metrics: Metrics;
   private nextGeneration: NextGeneration | undefined;
+  private readonly queryMaps = new Map<string, Promise<QueryMap | undefined>>();
   private searches = 0;
 
   /** @param gate that all generations of the collection share. */
@@ -177,6 +179,29 @@ export class Collection {
     const path = answer.timingsMs.path ?? 'fulltext';
     this.metrics.searchDuration.observe({ mode: request.mode, path }, (performance.now() - started) / 1000);
     return { ...answer, timingsMs: { ...answer.timingsMs, total: performance.now() - started } };
+  }
+
+  /**
+   * The map that takes vectors of another model into this generation's space, where one was fitted.
+   * @param from fingerprint of the model.
+   */
+  queryMapFrom(from: string): Promise<QueryMap | undefined> {
+    const known = this.queryMaps.get(from);
+    if (known) return known;
+    const read = this.threads.reader.call('queryMap', { ...this.of, from });
+    this.queryMaps.set(from, read);
+    read.catch(() => this.queryMaps.delete(from));
+    return read;
+  }
+
+  async storeQueryMap(map: QueryMap): Promise<void> {
+    await this.threads.writer.call('storeQueryMap', { name: this.name, map });
+    this.queryMaps.delete(map.from.fingerprint);
+  }
+
+  /** Texts and the vectors that this collection's model made of them, spread evenly over the collection. */
+  sample(limit: number): Promise<EmbeddedText[]> {
+    return this.threads.reader.call('sample', { ...this.of, limit });
   }
 
   async info(): Promise<CollectionInfo> {

@@ -48,6 +48,13 @@ export interface Counts {
   readonly vectors: number;
 }
 
+/** A row that was embedded whole. */
+export interface EmbeddedText {
+  readonly id: string;
+  readonly text: string;
+  readonly vector: Float32Array;
+}
+
 /** A row whose text is to be embedded by another model. */
 export interface WaitingText {
   readonly label: number;
@@ -82,6 +89,9 @@ interface Row {
   readonly metadata?: string;
   readonly vector?: Buffer | null;
 }
+
+/** Knuth's multiplicative hash: neighbours in the order of labels land far apart. */
+const SCATTER = 2654435761;
 
 export class DocumentReader {
   readonly db: Connection;
@@ -194,6 +204,20 @@ export class DocumentReader {
       text: row.text ?? undefined,
       embeddedAs: embeddedAs === null ? {} : (JSON.parse(embeddedAs) as EmbeddedAs),
     }));
+  }
+
+  /** Rows with a text, in an order that has nothing to do with when they came. */
+  sample(limit: number): EmbeddedText[] {
+    const rows = this.db
+      .prepare(
+        `SELECT d.id, t.text, v.vector FROM documents d JOIN texts t ON t.label = d.label
+         JOIN ${vectorTable(this.generation)} v ON v.label = d.label
+         WHERE d.label IN (
+           SELECT label FROM documents WHERE searchable = 1 AND embedded_as IS NULL
+           ORDER BY (label * ${SCATTER}) % ${2 ** 32} LIMIT ?)`,
+      )
+      .all(limit) as { id: string; text: string; vector: Buffer }[];
+    return rows.map(({ id, text, vector }) => ({ id, text, vector: blobToVector(vector) }));
   }
 
   /** How many rows that have, or wait for, a vector of this generation. */

@@ -5,6 +5,7 @@ import { collectionFile } from './data-directory.js';
 import { type Connection, openForReading, readState } from './database.js';
 import { DocumentReader } from './document-reader.js';
 import { FullText } from './full-text.js';
+import { readQueryMap } from './query-map.js';
 import type { ReaderOperations } from './reader-operations.js';
 import type { Searchable } from './searcher-operations.js';
 import { serveCalls } from './thread-protocol.js';
@@ -41,6 +42,11 @@ serveCalls<ReaderOperations>(parentPort!, {
   page: ({ request, ...of }) => readerOf(of).page(request),
   byIds: ({ ids, include, ...of }) => readerOf(of).byIds(ids, include),
   byLabels: ({ labels, include, ...of }) => readerOf(of).byLabels(labels, include),
+  sample: ({ limit, ...of }) => readerOf(of).sample(limit),
+  queryMap: ({ from, ...of }) => {
+    const reader = readerOf(of);
+    return readQueryMap(reader.db, from, reader.state.model.fingerprint);
+  },
   counts: (of) => readerOf(of).counts(),
   waiting: ({ limit, ...of }) => readerOf(of).waiting(limit),
   fillState: (of) => readerOf(of).fillState(),

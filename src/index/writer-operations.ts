@@ -4,6 +4,7 @@ import type { CollectionState } from './database.js';
 import type { Selection, Upserted } from './document-writer.js';
 import type { CheckedDocument } from './documents.js';
 import type { LabelledVector } from './generations.js';
+import type { QueryMap } from './query-map.js';
 
 /** Seconds that the commit took, shared with whatever else was committed with it. */
 interface Committed {
@@ -36,6 +37,7 @@ export type WriterOperations = {
   }) => { sequence: number } & Committed;
   flip: (argument: { name: string; generation: number }) => CollectionState;
   forget: (argument: { name: string; role: 'building' | 'previous' }) => CollectionState;
+  storeQueryMap: (argument: { name: string; map: QueryMap }) => void;
   /** @returns whether there is more to drop. */
   dropSome: (argument: { name: string; inUse: readonly number[] }) => boolean;
   compact: (argument: { name: string }) => { freePages: number; walEmptied: boolean };

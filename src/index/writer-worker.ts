@@ -19,6 +19,7 @@ import {
 import { type CollectionState, type Connection, createTables, openForWriting } from './database.js';
 import { DocumentWriter } from './document-writer.js';
 import { beginGeneration, dropSomeOfUnkept, flipGeneration, forgetGeneration } from './generations.js';
+import { storeQueryMap } from './query-map.js';
 import { storageError } from './storage-errors.js';
 import { serveCalls } from './thread-protocol.js';
 import { WriteGroup } from './write-group.js';
@@ -112,6 +113,7 @@ serveCalls<WriterOperations>(parentPort!, {
     collection(name).group.add(() => collection(name).writer.fill(generation, vectors)),
   flip: ({ name, generation }) => storing(() => changeGenerations(name, (db) => flipGeneration(db, generation))),
   forget: ({ name, role }) => storing(() => changeGenerations(name, (db) => forgetGeneration(db, role))),
+  storeQueryMap: ({ name, map }) => storing(() => storeQueryMap(collection(name).writer.db, map)),
   dropSome: ({ name, inUse }) => storing(() => dropSomeOfUnkept(collection(name).writer.db, inUse)),
   prune: ({ name, upToSequence }) => storing(() => collection(name).writer.pruneTombstones(upToSequence)),
   compact: ({ name }) => storing(() => collection(name).writer.compact()),

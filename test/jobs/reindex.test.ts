@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { mapQueries } from '../../src/jobs/map-queries.js';
 import { fill, reindex } from '../../src/jobs/reindex.js';
 import type { Embedder } from '../../src/model/embedder.js';
 import { manifestFingerprint, modelIdentity, readManifest, writeManifest } from '../../src/model/manifest.js';
@@ -170,4 +171,36 @@ test('a generation that was given up takes no vectors', async () => {
   const vector = new Float32Array(384).fill(1);
   await expect(next.fill([{ label: row!.label, vector }])).rejects.toMatchObject({ code: 'CONFLICT' });
   await expect(fill(next, mean, { signal: never })).rejects.toThrow();
+});
+
+test('queries of a model that did not make the vectors are mapped to them, and the answer says so', async () => {
+  const { collections, models } = real.parts;
+  await post('/documents', { collection: 'mapped', documents: documents(TEXTS) });
+  const facts = await mapQueries(collections, { name: 'mapped', embedder: mean }, { signal: never });
+  expect(facts).toMatchObject({ fittedFrom: 126, heldOut: { texts: 42 } });
+  expect(facts.heldOut.cosine).toBeGreaterThan(0.9);
+
+  // As after a start with the other model: the one that made the vectors is not loaded.
+  const old = models.live;
+  models.promote(mean);
+  models.release(old);
+  await expect.poll(() => models.of(old.manifest.fingerprint), { timeout: 8000 }).toBeUndefined();
+  const question = { query: TEXTS[33], mode: 'dense', k: 3 };
+  const { body } = await post('/search', { collection: 'mapped', ...question });
+  expect(body).toMatchObject({
+    modelVersion: `${NAME}@2-mean`,
+    queryMap: { from: `${NAME}@2-mean`, to: `${NAME}@1-int8`, recallAt10: facts.heldOut.recallAt10 },
+  });
+  expect(body.results.map(({ text }: { text: string }) => text)).toContain(TEXTS[33]);
+  const late = await post('/documents', {
+    collection: 'mapped',
+    documents: [{ id: 'late', text: 'The tide is out.' }],
+  });
+  expect(late).toMatchObject({ status: 200, body: { modelVersion: `${NAME}@2-mean` } });
+  expect((await post('/search', { collection: 'gone', ...question })).body).toMatchObject({ code: 'MODEL_MISMATCH' });
+
+  await reindex(real.parts, { name: 'mapped', embedder: mean }, { signal: never });
+  const after = await post('/search', { collection: 'mapped', query: 'The tide is out.', mode: 'dense', k: 1 });
+  expect(after.body).not.toHaveProperty('queryMap');
+  expect(after.body.results[0]).toMatchObject({ id: 'late', score: expect.closeTo(1, 3) });
 });

@@ -3,6 +3,7 @@
 import { type Static, Type } from 'typebox';
 import { AnchorageError } from '../../errors.js';
 import type { Collection } from '../../index/collection.js';
+import { mapVector, type QueryMap } from '../../index/query-map.js';
 import { MODES, type Mode, type SearchRequest, type SearchResult } from '../../index/search-types.js';
 import type { Embedder } from '../../model/embedder.js';
 import { modelId } from '../../model/manifest.js';
@@ -71,6 +72,15 @@ const Timings = Type.Object({}, { additionalProperties: true });
 const Answer = Type.Object({
   results: Type.Array(Type.Union([Result, Type.Array(Result)])),
   modelVersion: Type.String(),
+  queryMap: Type.Optional(
+    Type.Object(
+      { from: Type.String(), to: Type.String(), method: Type.String(), recallAt10: Type.Number() },
+      {
+        description:
+          "the collection holds another model's vectors, and the query was mapped to them; recall@10 is against a collection that is embedded anew, on texts kept aside",
+      },
+    ),
+  ),
   timingsMs: Timings,
 });
 
@@ -90,21 +100,22 @@ export function searchRoutes(app: App, parts: Parts): void {
 }
 
 async function answer(
-  { collection, embedder }: LiveCollection,
+  { collection, embedder, queryMap }: LiveCollection,
   asked: Asked,
   { body, signal }: { body: Body; signal: AbortSignal },
 ) {
   const started = performance.now();
-  const vectors = await queryVectors(embedder, asked, { body, signal });
+  const own = await queryVectors(embedder, asked, { body, signal });
+  const vectors = queryMap ? own.map((vector) => vector && mapVector(queryMap, vector)) : own;
   const embed = performance.now() - started;
   const answers = await Promise.all(
     vectors.map((vector, index) => collection.search(searchRequest(body, asked, { vector, index }, collection))),
   );
   const results = answers.map((one) => one.results.map(resultJson));
   const modelVersion = modelId(embedder.manifest);
-  if (body.queries)
-    return { results, modelVersion, timingsMs: { embed, queries: answers.map((one) => one.timingsMs) } };
-  return { results: results[0]!, modelVersion, timingsMs: { embed, ...answers[0]!.timingsMs } };
+  const by = { modelVersion, ...(queryMap ? { queryMap: queryMapJson(queryMap) } : {}) };
+  if (body.queries) return { results, ...by, timingsMs: { embed, queries: answers.map((one) => one.timingsMs) } };
+  return { results: results[0]!, ...by, timingsMs: { embed, ...answers[0]!.timingsMs } };
 }
 
 interface Asked {
@@ -154,6 +165,13 @@ function searchRequest(
   const present = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   return { ...present, k, include, mode: modeOf(body, asked, collection) };
 }
+
+const queryMapJson = ({ from, to, method, heldOut }: QueryMap) => ({
+  from: from.id,
+  to: to.id,
+  method,
+  recallAt10: heldOut.recallAt10,
+});
 
 type ResultJson = Static<typeof Result>;
 
