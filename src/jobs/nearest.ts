@@ -1,14 +1,16 @@
 /** Exact nearest neighbours of a few thousand vectors, for measuring. Vectors have length 1, so that a dot product is a cosine. */
 import { dot } from '../index/kernels.js';
 
-/** Rows of the k nearest for each query; row i itself is left out of the answer to query i. */
-export function neighbours(queries: readonly Float32Array[], vectors: readonly Float32Array[], k: number): number[][] {
+/** Rows of the k nearest for each query, best first. @param leaveOutSelf where query i is row i. */
+export function neighbours(
+  queries: readonly Float32Array[],
+  vectors: readonly Float32Array[],
+  { k, leaveOutSelf }: { k: number; leaveOutSelf: boolean },
+): number[][] {
   return queries.map((query, self) =>
     vectors
-      .map((vector, row) => ({
-        row,
-        score: row === self ? Number.NEGATIVE_INFINITY : dot(query, 0, vector, query.length),
-      }))
+      .map((vector, row) => ({ row, score: dot(query, 0, vector, query.length) }))
+      .filter(({ row }) => !leaveOutSelf || row !== self)
       .sort((a, b) => b.score - a.score)
       .slice(0, k)
       .map(({ row }) => row),

@@ -26,7 +26,7 @@ export interface EmbeddedTwice {
 
 export const TEXTS_MIN = 100;
 const LAMBDAS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2];
-const K = 10;
+const TEN = { k: 10, leaveOutSelf: true };
 
 /**
  * Seconds of computing: call it in a thread of its own. Every fifth text chooses, every fifth reports, three of five fit.
@@ -40,14 +40,18 @@ export function fitQueryMap(models: { from: ModelIdentity; to: ModelIdentity }, 
   const fitting = part(texts, (row) => row % 5 < 3);
   const choosing = part(texts, (row) => row % 5 === 3);
   const reporting = part(texts, (row) => row % 5 === 4);
-  const candidates = candidatesOf(models, fitting);
+  const candidates = candidateMaps(models, fitting);
   const chosen = candidates.reduce((best, one) =>
     meanCosine(one, choosing) > meanCosine(best, choosing) ? one : best,
   );
   return { ...chosen, heldOut: measured(chosen, reporting) };
 }
 
-function candidatesOf(models: { from: ModelIdentity; to: ModelIdentity }, { from, to }: EmbeddedTwice): QueryMap[] {
+/** A rotation, and ridge with several λ; nothing of them is measured yet. */
+export function candidateMaps(
+  models: { from: ModelIdentity; to: ModelIdentity },
+  { from, to }: EmbeddedTwice,
+): QueryMap[] {
   const x = new Matrix(from.map((row) => Array.from(row)));
   const y = new Matrix(to.map((row) => Array.from(row)));
   const xt = x.transpose();
@@ -83,12 +87,12 @@ function rotation(xy: Matrix): Matrix {
 
 function measured(map: QueryMap, { from, to }: EmbeddedTwice): QueryMap['heldOut'] {
   const mapped = from.map((vector) => mapVector(map, vector));
-  const wanted = neighbours(from, from, K);
+  const wanted = neighbours(from, from, TEN);
   return {
     texts: from.length,
     cosine: meanCosine(map, { from, to }),
-    recallAt10: shareFound(neighbours(mapped, to, K), wanted),
-    recallAt10OfOldQueries: shareFound(neighbours(to, to, K), wanted),
+    recallAt10: shareFound(neighbours(mapped, to, TEN), wanted),
+    recallAt10OfOldQueries: shareFound(neighbours(to, to, TEN), wanted),
   };
 }
 
