@@ -22,7 +22,6 @@ from torch import Tensor
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
-from trainer.evaluate.encoders import TextEncoder
 from trainer.losses.batch import EmbeddedBatch
 
 
@@ -115,21 +114,3 @@ def length_sorted(texts: list[str], size: int) -> list[list[int]]:
     """Rows of `texts` in chunks of at most `size`, of like length; longest first, so that memory runs out at once or never."""
     order = sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row))
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def ask_teacher(encoder: TextEncoder, query_prompt: str, document_prompt: str) -> Callable[[list[tuple[str, str]]], np.ndarray]:
-    """Vectors of (text, role) pairs. Prompts given here stand for the teacher's own."""
-    prompts = {"query": query_prompt, "document": document_prompt}
-
-    def vectors(texts: list[tuple[str, str]]) -> np.ndarray:
-        result: np.ndarray | None = None
-        for role in ("query", "document"):
-            rows = [i for i, (_, own) in enumerate(texts) if own == role]
-            if not rows:
-                continue
-            part = encoder.encode([prompts[role] + texts[i][0] for i in rows], "" if any(prompts.values()) else role)
-            result = np.zeros((len(texts), part.shape[1]), np.float32) if result is None else result
-            result[rows] = part
-        return result
-
-    return vectors

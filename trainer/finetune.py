@@ -20,14 +20,14 @@ import yaml
 from sentence_transformers import SentenceTransformer
 
 from trainer import __version__
-from trainer.batch_gradients import BatchGradients, BatchResult, ask_teacher
+from trainer.batch_gradients import BatchGradients, BatchResult
 from trainer.checkpoint import check_disk, checkpoints, load_checkpoint, save_checkpoint, trained_weights
 from trainer.data.batches import Stage, TextBatch, collate
 from trainer.data.curriculum import LevelDifficulty, check_order
-from trainer.data.store import RecordStore, open_store
+from trainer.data.store import RecordStore, open_store, store_name
 from trainer.distributed import Processes
 from trainer.errors import InputError, TrainerError
-from trainer.evaluate.encoders import ModelEncoder, open_encoder
+from trainer.evaluate.encoders import ModelEncoder
 from trainer.evaluate.judge import judge
 from trainer.evaluate.sets import load_set
 from trainer.events import emit
@@ -35,6 +35,7 @@ from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
 from trainer.run_log import RunLog
+from trainer.teacher import open_teacher
 from trainer.training_model import finish, pooling_facts, prepare
 
 # What may differ between the command that began a run and the one that goes on with it: nothing that moves the loss.
@@ -75,8 +76,8 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     model = prepare(recipe).to(processes.device)
     weights = trained_weights(model)
     optimizer = _optimizer(weights, recipe.optimizer)
-    teacher = ask_teacher(open_encoder(recipe.teacher), recipe.teacher_query_prompt, recipe.teacher_document_prompt) if recipe.teacher else None
-    gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers), teacher)
+    gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers),
+                               open_teacher(recipe, processes.rank))
     judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
@@ -147,8 +148,7 @@ def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[l
     stores: dict[str, RecordStore] = {}
     for turn in (processes.is_first, not processes.is_first):
         for i, path in enumerate(paths if turn else []):
-            name = f"{i:02d}-{Path(path).name.split('.')[0]}"
-            stores[path] = open_store(Path(path), Path(recipe.output) / "data", name, recipe.bad_lines_share_max)
+            stores[path] = open_store(Path(path), Path(recipe.output) / "data", store_name(i, path), recipe.bad_lines_share_max)
         processes.wait()
     for i, stage in enumerate(recipe.stages):
         check_order(stage.order)

@@ -1,6 +1,6 @@
 """An embedding model as sentence-transformers keeps it: transformer, pooling, normalization; made, saved and loaded.
 
-A saved folder is an ordinary sentence-transformers folder. Where it uses a module of ours, that module's file lies beside
+A saved folder is an ordinary sentence-transformers folder. Where it uses a module of ours, that module's files lie beside
 the weights and modules.json names it, so `SentenceTransformer(folder, trust_remote_code=True)` needs nothing of Anchorage.
 Loading it here takes our own classes and never runs code from the folder.
 """
@@ -20,6 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers.utils.logging import disable_progress_bar
 
 from trainer.errors import InputError
+from trainer.poolings import saved_pooling
 from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling, ReceivedAttentionTransformer
 from trainer.poolings.latent_attention import LatentAttentionPooling
 from trainer.poolings.multi_layer import MultiLayerPooling
@@ -89,7 +90,8 @@ def save_model(model: SentenceTransformer, folder: Path) -> None:
         module = OUR_MODULES.get(entry["type"].rsplit(".", 1)[-1])
         if module is not None:
             source = Path(sys.modules[module.__module__].__file__)
-            shutil.copyfile(source, folder / source.name)
+            for file in (source, Path(saved_pooling.__file__)):
+                shutil.copyfile(file, folder / file.name)
             entry["type"] = f"{source.stem}.{module.__name__}"
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 

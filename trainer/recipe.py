@@ -92,6 +92,7 @@ class Recipe:
     lora: Lora | None = None
     exit_layers: list[int] = field(default_factory=list)  # for the two_dimensional loss
     teacher: str = ""  # folder of a sentence-transformers model or a model version, for distillation and the filter
+    teacher_cache: str = ""  # folder that keeps the teacher's vectors; `trainer teach` fills it beforehand
     teacher_query_prompt: str = ""
     teacher_document_prompt: str = ""
     optimizer: Optimizer = field(default_factory=Optimizer)

@@ -47,8 +47,8 @@ def card(model: SentenceTransformer, recipe: Recipe, facts: dict[str, Any]) -> s
     """A model card: how to load it with sentence-transformers alone, and what made it."""
     own = any(type(module).__name__ in OUR_MODULES for module in model)
     trust = ", trust_remote_code=True" if own else ""
-    why = ("\n`trust_remote_code=True` lets sentence-transformers (6 or newer) run the module file that lies beside the weights; "
-           "read it, it is short. Nothing else is needed.\n" if own else "")
+    why = ("\n`trust_remote_code=True` lets sentence-transformers (6 or newer) run the module files that lie beside the weights; "
+           "read them, they are short. Nothing else is needed.\n" if own else "")
     head = "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n" + (f"license: {recipe.license}\n" if recipe.license else "") + "---\n"
     return f"""{head}
 # {Path(recipe.output).name}

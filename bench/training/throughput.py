@@ -1,6 +1,6 @@
 """Training throughput against sentence-transformers' stock trainer: same base, pairs, batch and threads, in turns.
 
-    python bench/training/throughput.py --base MODEL --pairs FILE [--steps 12] [--rounds 3] [--threads 2]
+    python bench/training/throughput.py --base MODEL --pairs FILE [--steps 12] [--rounds 3] [--threads 2] [--precision bf16] [--output FILE]
 
 Tokens are those of the texts, padding not counted, so a trainer that pads less is the faster one. Each round trains every variant for
 a few steps from the same base; a step's time is taken from the end of the one before it, and the first step is left out. Printed: the
@@ -9,10 +9,12 @@ median over rounds of tokens/s, and the ratio to the stock trainer.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="bf16 is autocast over float32 weights, for both trainers")
+    parser.add_argument("--output", type=Path, help="a JSON file for what is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,12 +70,19 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, values in rates.items():
         print(f"{name:30} {medians[name]:8.0f} tokens/s  {medians[name] / medians[STOCK]:.2f} of stock  rounds {[round(value) for value in values]}", file=sys.stderr)
+    if arguments.output:
+        about = {"batch": BATCH, "maxTokens": MAX_TOKENS, "steps": arguments.steps, "threads": arguments.threads, "precision": arguments.precision,
+                 "pairs": arguments.pairs.name, "loadAverage": [round(load, 2) for load in os.getloadavg()],
+                 "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}}
+        rows = {name: {"tokensPerSecond": round(medians[name]), "toStock": round(medians[name] / medians[STOCK], 3),
+                       "rounds": [round(value) for value in values]} for name, values in rates.items()}
+        arguments.output.write_text(json.dumps({**about, "trainers": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def _ours(arguments: argparse.Namespace, pairs: Path, pooling: dict, output: Path) -> float:
     """Median seconds a step."""
     finetune(from_fields(Recipe, {
-        "base": str(arguments.base), "output": str(output), "pooling": pooling, "max_tokens": MAX_TOKENS, "micro_batch": BATCH, "device": "cpu",
+        "base": str(arguments.base), "output": str(output), "pooling": pooling, "max_tokens": MAX_TOKENS, "micro_batch": BATCH, "device": "cpu", "precision": arguments.precision,
         "stages": [{"sources": [{"path": str(pairs)}], "steps": arguments.steps, "batch": BATCH}]}, ""))
     log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     return statistics.mean(line["seconds"] for line in log[1:])
@@ -84,7 +95,7 @@ def _stock(arguments: argparse.Namespace, records: list, output: Path) -> float:
     data = Dataset.from_dict({"anchor": [record.query for record in records], "positive": [record.positive for record in records]})
     options = SentenceTransformerTrainingArguments(
         output_dir=str(output), per_device_train_batch_size=BATCH, max_steps=arguments.steps, learning_rate=2e-5, use_cpu=True, save_strategy="no",
-        report_to=[], disable_tqdm=True, logging_strategy="no")
+        bf16=arguments.precision == "bf16", report_to=[], disable_tqdm=True, logging_strategy="no")
     trainer = SentenceTransformerTrainer(model=model, args=options, train_dataset=data, loss=MultipleNegativesRankingLoss(model), callbacks=[times])
     trainer.train()
     return statistics.mean(after - before for before, after in zip(times.ends, times.ends[1:], strict=False))

@@ -65,6 +65,11 @@ def open_store(source: Path, folder: Path, name: str, bad_share_max: float = 0.0
     return RecordStore(folder, name, summary)
 
 
+def store_name(number: int, source: str) -> str:
+    """The store's name of a run's source: its place in the recipe and its file's name."""
+    return f"{number:02d}-{Path(source).name.split('.')[0]}"
+
+
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Anchor-token-aware (ATA) pooling for sentence-transformers, whole in this one file so that a saved model carries it.
+"""Anchor-token-aware (ATA) pooling for sentence-transformers. A saved model carries this file and saved_pooling.py, and needs no other.
 
 After arXiv 2509.00842; the exponent gamma and the head weights a_h are ours (gamma 1 and all a_h 1 are our reading of the
 paper, gamma 0 is mean pooling):
@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from sentence_transformers.base.modules import Transformer
-from sentence_transformers.base.modules.module import Module
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from .saved_pooling import SavedPooling
 
 # Scores held at once, over batch, heads, rows and tokens: 16 MiB of float32, which stays in a CPU's last-level cache.
 BLOCK_SCORES_MAX = 4 * 1024 * 1024
@@ -127,7 +128,7 @@ class ReceivedAttentionTransformer(Transformer):
         return features
 
 
-class AnchorTokenAwarePooling(Module):
+class AnchorTokenAwarePooling(SavedPooling):
     """`token_embeddings`, `attention_mask` and `received_attention` R [batch, heads, tokens] -> `sentence_embedding`."""
 
     config_keys = ["embedding_dimension", "heads", "gamma", "head_weights", "learn_gamma", "learn_head_weights"]
@@ -171,20 +172,6 @@ class AnchorTokenAwarePooling(Module):
         weights = self.weights(features["received_attention"], features["attention_mask"]).to(tokens.dtype)
         features["sentence_embedding"] = torch.einsum("bt,btd->bd", weights, tokens)
         return features
-
-    def get_embedding_dimension(self) -> int:
-        return self.embedding_dimension
-
-    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
-        """config.json holds gamma and the head weights as numbers to read; the weights file holds them exactly."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "AnchorTokenAwarePooling":
-        hub = {key: options[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in options}
-        pooling = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
-        return cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=pooling, **hub)
 
 
 def _probabilities(query: Tensor, key: Tensor, allowed: Tensor | None, rows: slice, scaling: float) -> Tensor:

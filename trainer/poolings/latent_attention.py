@@ -10,11 +10,12 @@ plain mean pooling, so that a base that was trained with it is not destroyed by 
 from typing import Any
 
 import torch
-from sentence_transformers.base.modules.module import Module
 from torch import Tensor, nn
 
+from .saved_pooling import SavedPooling
 
-class LatentAttentionPooling(Module):
+
+class LatentAttentionPooling(SavedPooling):
     """`token_embeddings` [batch, tokens, dimensions], `attention_mask` -> `sentence_embedding` [batch, dimensions]."""
 
     config_keys = ["embedding_dimension", "latents", "heads", "hidden"]
@@ -54,16 +55,3 @@ class LatentAttentionPooling(Module):
         value = self.value(self.dictionary).view(1, self.latents, self.heads, -1).transpose(1, 2).expand(batch, -1, -1, -1)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value)
         return mixed.transpose(1, 2).reshape(batch, length, dimensions)
-
-    def get_embedding_dimension(self) -> int:
-        return self.embedding_dimension
-
-    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "LatentAttentionPooling":
-        hub = {key: options[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in options}
-        pooling = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
-        return cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=pooling, **hub)

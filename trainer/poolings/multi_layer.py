@@ -10,11 +10,12 @@ layer by its last token for causal bases and by the mean for bidirectional ones;
 from typing import Any
 
 import torch
-from sentence_transformers.base.modules.module import Module
 from torch import Tensor, nn
 
+from .saved_pooling import SavedPooling
 
-class MultiLayerPooling(Module):
+
+class MultiLayerPooling(SavedPooling):
     """`all_layer_embeddings` (L + 1 tensors [batch, tokens, dimensions]) and `attention_mask` -> `sentence_embedding`.
 
     The base must be asked for its hidden states (`output_hidden_states` in its config).
@@ -51,16 +52,3 @@ class MultiLayerPooling(Module):
         key = self.key(layers).view(batch, count, self.heads, -1).transpose(1, 2)
         value = self.value(layers).view(batch, count, self.heads, -1).transpose(1, 2)
         return nn.functional.scaled_dot_product_attention(query, key, value).reshape(batch, dimensions)
-
-    def get_embedding_dimension(self) -> int:
-        return self.embedding_dimension
-
-    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "MultiLayerPooling":
-        hub = {key: options[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in options}
-        pooling = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
-        return cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=pooling, **hub)

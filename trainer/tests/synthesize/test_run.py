@@ -13,15 +13,21 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 from chat_server import ChatServer, Handler, compose, passage_of
+from datasets import load_dataset
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from vocabulary import passages
 
 from trainer.data.store import open_store
 from trainer.errors import InputError
+from trainer.model import PoolingChoice, new_model
 from trainer.synthesize.errors import EndpointError
 from trainer.synthesize.folder import DatasetFolder
 from trainer.synthesize.run import synthesize
 from trainer.synthesize.settings import Settings
+from trainer.tests.tiny import tiny_bert
 
 Start = Callable[..., ChatServer]
 Given = dict[str, Any]
@@ -239,13 +245,27 @@ def test_every_line_of_standard_output_is_an_event_of_the_schema(settings: Given
 
 
 def test_both_layouts_load_with_datasets_as_they_are(settings: Given, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     synthesize(Settings(**settings))
     cache = {"cache_dir": str(tmp_path / "cache"), "split": "train"}
-    default = datasets.load_dataset(str(settings["output"]), **cache)
+    default = load_dataset(str(settings["output"]), **cache)
     assert default.column_names[:3] == ["query", "pos", "neg"] and len(default) == 12
-    triplets = datasets.load_dataset(str(settings["output"]), "triplets", **cache)
+    triplets = load_dataset(str(settings["output"]), "triplets", **cache)
     assert triplets.column_names == ["query", "positive", "negative_1", "negative_2", "negative_3", "negative_4"]
+
+
+def test_sentence_transformers_trains_on_the_folder_as_it_is(settings: Given, tmp_path: Path) -> None:
+    synthesize(Settings(**settings))
+    triplets = load_dataset(str(settings["output"]), "triplets", split="train", cache_dir=str(tmp_path / "cache"))
+    model = new_model(tiny_bert(tmp_path / "base"), PoolingChoice(mode="mean"))
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    options = SentenceTransformerTrainingArguments(output_dir=str(tmp_path / "out"), max_steps=2, per_device_train_batch_size=6, learning_rate=1e-3, use_cpu=True,
+                                                   report_to=[], save_strategy="no", disable_tqdm=True)
+    seen: list[int] = []
+    loss = MultipleNegativesRankingLoss(model)
+    loss.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    SentenceTransformerTrainer(model=model, args=options, train_dataset=triplets, loss=loss).train()
+    assert seen == [6, 6], "query, positive and four negatives are columns of their own"
+    assert any(not torch.equal(before[name], weight) for name, weight in model.named_parameters())
 
 
 def test_the_report_shows_texts_as_text_and_needs_nothing_from_elsewhere(settings: Given, tmp_path: Path) -> None:

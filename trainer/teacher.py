@@ -1,0 +1,204 @@
+"""The teacher of a distillation: a model folder or a model version whose vectors the student learns from, and a cache of them.
+
+    python -m trainer teach --recipe trainer/recipes/default-distillation.yaml
+
+computes the vectors of every text of the recipe's sources once and keeps them in the recipe's `teacher_cache`, so that runs
+over other seeds, lengths or losses ask the teacher for nothing. Stopped at any moment, the same command goes on. Without this
+command a run fills the cache as it goes.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.store import RecordStore, open_store, store_name
+from trainer.errors import InputError
+from trainer.evaluate.encoders import TextEncoder, open_encoder
+from trainer.events import emit
+from trainer.interruption import Interrupted, StopSignal
+from trainer.recipe import Recipe, load_recipe
+
+TextAndRole = tuple[str, str]  # the role is "query" or "document"
+Teacher = Callable[[list[TextAndRole]], np.ndarray]  # -> [texts, teacher dimensions], float32, rows of length 1
+
+KEY_BYTES = 16
+TEACH_TEXTS = 1024  # asked for and kept at a time; what a stop may cost
+
+
+def open_teacher(recipe: Recipe, process: int = 0) -> Teacher | None:
+    """The recipe's teacher, behind its cache where it names one; None where it has no teacher. `process`: see TeacherCache."""
+    if not recipe.teacher:
+        if recipe.teacher_cache:
+            raise InputError("teacher_cache needs a teacher")
+        return None
+    ask = ask_teacher(open_encoder(recipe.teacher), recipe.teacher_query_prompt, recipe.teacher_document_prompt)
+    if not recipe.teacher_cache:
+        return ask
+    return TeacherCache(Path(recipe.teacher_cache), _identity(recipe), ask, process)
+
+
+def ask_teacher(encoder: TextEncoder, query_prompt: str, document_prompt: str) -> Teacher:
+    """Vectors of (text, role) pairs. Prompts given here stand for the teacher's own."""
+    prompts = {"query": query_prompt, "document": document_prompt}
+
+    def vectors(texts: list[TextAndRole]) -> np.ndarray:
+        result: np.ndarray | None = None
+        for role in ("query", "document"):
+            rows = [i for i, (_, own) in enumerate(texts) if own == role]
+            if not rows:
+                continue
+            part = encoder.encode([prompts[role] + texts[i][0] for i in rows], "" if any(prompts.values()) else role)
+            result = np.zeros((len(texts), part.shape[1]), np.float32) if result is None else result
+            result[rows] = part
+        return result
+
+    return vectors
+
+
+class TeacherCache:
+    """A teacher's vectors on disk, asked for once each.
+
+        <folder>/<identity>/teacher.json          the identity in full, and the dimensions
+        <folder>/<identity>/<process>.keys        16 bytes a text: a hash of role and text
+        <folder>/<identity>/<process>.f16         its vector in float16, at the same place
+
+    Each process of a run appends to files of its own and reads all. A row that a crash tore or left empty is asked for again.
+    Memory: about 150 bytes a text; vectors stay on disk.
+    """
+
+    def __init__(self, folder: Path, identity: str, ask: Teacher, process: int = 0) -> None:
+        self.folder, self.ask, self.process = folder / hashlib.sha256(identity.encode()).hexdigest()[:16], ask, process
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._identity, self._vectors, self._places = identity, {}, {}
+        for path in sorted(self.folder.glob("*.keys")):
+            self._read(path)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, text: TextAndRole) -> bool:
+        return _key(text) in self._places
+
+    def __call__(self, texts: list[TextAndRole]) -> np.ndarray:
+        """[texts, teacher dimensions]; what is not in the cache is asked for and kept."""
+        keys = [_key(text) for text in texts]
+        missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in self._places}.values())
+        if missing:
+            self._keep(missing, self.ask(missing))
+        # As the cache gives them, those just asked for, too: a run is the same whatever was in the cache before.
+        return np.stack([self._vector(key) for key in keys]).astype(np.float32)
+
+    def _vector(self, key: bytes) -> np.ndarray:
+        part, row = self._places[key]
+        return self._vectors[part][row]
+
+    def _keep(self, texts: list[TextAndRole], vectors: np.ndarray) -> None:
+        rows = vectors.astype(np.float16)
+        path = self._part()
+        start = path.stat().st_size // rows[0].nbytes if path.is_file() else 0
+        # Vectors before keys: a key on disk has its vector, or after a power cut an empty row, which is seen when it is read.
+        with path.open("ab") as file:
+            file.write(rows.tobytes())
+        keys = [_key(text) for text in texts]
+        with path.with_suffix(".keys").open("ab") as file:
+            file.write(b"".join(keys))
+        if start == 0 and not (self.folder / "teacher.json").is_file():
+            (self.folder / "teacher.json").write_text(json.dumps({"identity": self._identity, "dimensions": rows.shape[1]}) + "\n", encoding="utf-8")
+        self._vectors[path.stem] = np.memmap(path, np.float16, "r").reshape(-1, rows.shape[1])
+        self._places |= {key: (path.stem, start + i) for i, key in enumerate(keys)}
+
+    def _read(self, path: Path) -> None:
+        """Take a part's whole rows; what a crash left behind the last one is cut off where the part is our own."""
+        about = self.folder / "teacher.json"
+        vectors, keys = path.with_suffix(".f16"), path.read_bytes()
+        if not about.is_file() or not vectors.is_file():
+            return
+        dimensions = json.loads(about.read_text(encoding="utf-8"))["dimensions"]
+        count = min(len(keys) // KEY_BYTES, vectors.stat().st_size // (2 * dimensions))
+        if path.stem == str(self.process):
+            _truncate(path, count * KEY_BYTES)
+            _truncate(vectors, count * 2 * dimensions)
+        if not count:
+            return
+        rows = np.memmap(vectors, np.float16, "r")[: count * dimensions].reshape(count, dimensions)
+        self._vectors[path.stem] = rows
+        whole = np.concatenate([np.abs(rows[start : start + 65536]).max(axis=1) > 0 for start in range(0, count, 65536)])
+        self._places |= {keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]: (path.stem, i) for i in np.flatnonzero(whole).tolist()}
+
+    def _part(self) -> Path:
+        return self.folder / f"{self.process}.f16"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="YAML or JSON with teacher, teacher_cache and stages")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
+    parser.add_argument("--records", type=int, default=0, metavar="N", help="of each source the first N alone (default all)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    recipe = load_recipe(arguments.recipe, arguments.set)
+    teacher = open_teacher(recipe)
+    if not isinstance(teacher, TeacherCache):
+        raise InputError("teach needs a recipe with teacher and teacher_cache")
+    with StopSignal() as stop:
+        teach(recipe, teacher, stop, arguments.records)
+    emit("done", folder=str(teacher.folder), texts=len(teacher))
+
+
+def teach(recipe: Recipe, teacher: TeacherCache, stop: StopSignal, records_max: int = 0) -> None:
+    """Fill the cache with every text of the recipe's sources."""
+    paths = list(dict.fromkeys(source.path for stage in recipe.stages for source in stage.sources))
+    stores = [open_store(Path(path), Path(recipe.output) / "data", store_name(i, path), recipe.bad_lines_share_max)
+              for i, path in enumerate(paths)]
+    counts = [min(len(store), records_max or len(store)) for store in stores]
+    done, asked, began = 0, 0, time.monotonic()
+    for store, count in zip(stores, counts, strict=True):
+        for start in range(0, count, TEACH_TEXTS // 2):
+            if stop.asked:
+                raise Interrupted(f"stopped with {len(teacher)} texts; the same command goes on")
+            records = range(start, min(start + TEACH_TEXTS // 2, count))
+            texts = [text for text in dict.fromkeys(_texts(store, records)) if text not in teacher]
+            if texts:
+                teacher(texts)
+            done, asked = done + len(records), asked + len(texts)
+            emit("progress", stage="teach", step=done, of=sum(counts), texts=len(teacher),
+                 etaSeconds=round((time.monotonic() - began) / done * (sum(counts) - done), 1))
+
+
+def _texts(store: RecordStore, numbers: range) -> Iterator[TextAndRole]:
+    for number in numbers:
+        record = store[number]
+        yield record.query, "query"
+        yield from ((text, "document") for text in (record.positive, *record.negatives))
+
+
+def _identity(recipe: Recipe) -> str:
+    """What decides the teacher's vectors: its weights and its prompts."""
+    folder = Path(recipe.teacher)
+    if (folder / "manifest.json").is_file():
+        weights = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["fingerprint"]
+    elif folder.is_dir():
+        digest = hashlib.sha256()
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".bin", ".json", ".txt", ".model")):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        weights = digest.hexdigest()
+    else:
+        raise InputError(f"teacher_cache needs a teacher in a folder: what is behind {recipe.teacher} may change")
+    return json.dumps([weights, recipe.teacher_query_prompt, recipe.teacher_document_prompt])
+
+
+def _key(text: TextAndRole) -> bytes:
+    return hashlib.blake2b(f"{text[1]}\0{text[0]}".encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def _truncate(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(size)

@@ -1,0 +1,127 @@
+"""A teacher's vectors: asked for once, kept through crashes, and the same to a run as the teacher itself."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.cli import main
+from trainer.errors import InputError
+from trainer.finetune import finetune
+from trainer.interruption import Interrupted, StopSignal
+from trainer.model import PoolingChoice, new_model, save_model
+from trainer.recipe import load_recipe
+from trainer.teacher import TeacherCache, TextAndRole, open_teacher, teach
+from trainer.tests.tiny import WORDS, tiny_bert
+
+TEXTS = [(f"{a} {b}", role) for a in WORDS[:6] for b in WORDS[6:10] for role in ("query", "document")]
+
+
+class Counting:
+    """A teacher that remembers what it was asked; its vectors depend on text and role."""
+
+    def __init__(self, dimensions: int = 8) -> None:
+        self.asked: list[TextAndRole] = []
+        self.dimensions = dimensions
+
+    def __call__(self, texts: list[TextAndRole]) -> np.ndarray:
+        self.asked += texts
+        rows = np.stack([np.random.default_rng(list(f"{role} {text}".encode())).normal(size=self.dimensions) for text, role in texts])
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_text_is_asked_for_once_in_each_role_over_runs_and_processes(tmp_path: Path) -> None:
+    teacher = Counting()
+    first = TeacherCache(tmp_path, "t", teacher)
+    again = [*TEXTS[:20], *TEXTS[10:30], *TEXTS[:5]]
+    vectors = first(again)
+    assert sorted(teacher.asked) == sorted(TEXTS[:30])
+    np.testing.assert_allclose(vectors, Counting()(again), atol=1e-3)
+    TeacherCache(tmp_path, "t", teacher, process=1)(TEXTS[25:40])
+    assert sorted(teacher.asked) == sorted(TEXTS[:40])
+    later = TeacherCache(tmp_path, "t", teacher)
+    np.testing.assert_array_equal(later(again), vectors)
+    assert len(teacher.asked) == 40 == len(later) and TEXTS[39] in later and TEXTS[41] not in later
+    assert TeacherCache(tmp_path, "another", teacher)(TEXTS[:1]).shape == (1, 8) and len(teacher.asked) == 41
+
+
+@pytest.mark.parametrize("crash", ["keys", "f16", "empty"])
+def test_what_a_crash_tore_is_asked_for_again_and_nothing_else(crash: str, tmp_path: Path) -> None:
+    cache = TeacherCache(tmp_path, "t", Counting())
+    whole = cache(TEXTS[:12])
+    keys, vectors = cache.folder / "0.keys", cache.folder / "0.f16"
+    if crash == "keys":  # the vectors of two texts were written, of their keys only a part
+        keys.write_bytes(keys.read_bytes()[: 10 * 16 + 5])
+    elif crash == "f16":
+        vectors.write_bytes(vectors.read_bytes()[: 10 * 16 + 5])
+    else:  # a power cut: the file has its length, but the last blocks never arrived
+        vectors.write_bytes(vectors.read_bytes()[: 10 * 16] + bytes(2 * 16))
+    teacher = Counting()
+    mended = TeacherCache(tmp_path, "t", teacher)
+    np.testing.assert_array_equal(mended(TEXTS[:12]), whole)
+    assert teacher.asked == TEXTS[10:12]
+    np.testing.assert_array_equal(TeacherCache(tmp_path, "t", teacher)(TEXTS[:12]), whole)
+    assert len(teacher.asked) == 2
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    base = tiny_bert(tmp_path / "base")
+    save_model(new_model(tiny_bert(tmp_path / "large", hidden_size=64), PoolingChoice(mode="mean")), tmp_path / "teacher")
+    (tmp_path / "pairs.jsonl").write_text("".join(
+        json.dumps({"query": f"{a} {b}", "positive": f"the {a} {b} ."}) + "\n" for a in WORDS[4:12] for b in WORDS[12:20]))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps({
+        "base": str(base), "output": str(tmp_path / "out"), "teacher": str(tmp_path / "teacher"), "teacher_cache": str(tmp_path / "cache"),
+        "max_tokens": 32, "stages": [{"sources": [{"path": str(tmp_path / "pairs.jsonl")}], "steps": 6, "batch": 8, "loss": {"name": "distillation"}}]}))
+    return path
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_teach_fills_the_cache_and_training_asks_the_teacher_for_nothing(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["teach", "--recipe", str(recipe_file)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["texts"] == 2 * 64
+    teacher = open_teacher(load_recipe(recipe_file, []))
+    assert isinstance(teacher, TeacherCache)
+    teacher.ask = pytest.fail
+    store_texts = [(f"the {WORDS[4]} {WORDS[12]} .", "document"), (f"{WORDS[4]} {WORDS[12]}", "query")]
+    assert teacher(store_texts).shape == (2, 64)
+    finetune(load_recipe(recipe_file, []))
+    size = (teacher.folder / "0.keys").stat().st_size
+    finetune(load_recipe(recipe_file, [f"output={tmp_path / 'direct'}", "teacher_cache=''"]))
+    assert (teacher.folder / "0.keys").stat().st_size == size == 2 * 64 * 16
+    np.testing.assert_allclose(losses(tmp_path / "out"), losses(tmp_path / "direct"), rtol=2e-2)
+
+
+def test_teach_stopped_goes_on_with_what_is_missing(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.teacher.TEACH_TEXTS", 32)
+    recipe = load_recipe(recipe_file, [])
+    teacher = open_teacher(recipe)
+    assert isinstance(teacher, TeacherCache)
+    ask, asked, stop = teacher.ask, [], StopSignal()
+
+    def once(texts: list[TextAndRole]) -> np.ndarray:
+        stop.asked = True
+        asked.append(len(texts))
+        return ask(texts)
+
+    teacher.ask = once
+    with pytest.raises(Interrupted, match="stopped with 32 texts; the same command goes on"):
+        teach(recipe, teacher, stop)
+    again = open_teacher(recipe)
+    assert isinstance(again, TeacherCache)
+    again.ask = lambda texts: asked.append(len(texts)) or ask(texts)
+    teach(recipe, again, StopSignal())
+    assert asked == [32, 32, 32, 32] and len(again) == 128
+
+
+def test_a_cache_without_a_teacher_or_of_a_server_is_refused(recipe_file: Path) -> None:
+    with pytest.raises(InputError, match="teacher_cache needs a teacher"):
+        open_teacher(load_recipe(recipe_file, ["teacher=''"]))
+    with pytest.raises(InputError, match="what is behind http://127.0.0.1:1 may change"):
+        open_teacher(load_recipe(recipe_file, ["teacher=http://127.0.0.1:1"]))
+    assert main(["teach", "--recipe", str(recipe_file), "--set", "teacher_cache=''"]) == InputError.exit_code
