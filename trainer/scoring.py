@@ -1,10 +1,10 @@
-"""Give records a cross-encoder's scores of their positives and negatives, for distillation and for filtering false negatives.
+"""Give records a cross-encoder's scores of their positives and negatives, for distillation.
 
     python -m trainer score --cross-encoder FOLDER --data mined.jsonl --output scored.jsonl
 
 A cross-encoder reads query and text together and is a better judge than any embedder of its size. FOLDER is a Hugging Face or
 sentence-transformers folder of a sequence classifier with one output. The records keep all their fields; `pos_scores` and
-`neg_scores` are what the losses margin_mse and soft_labels and the false_negative_filter read. The scores are the model's raw
+`neg_scores` are what the losses margin_mse and soft_labels read. The scores are the model's raw
 outputs (logits): their differences matter, not their scale. A stopped run goes on with the same command.
 """
 
