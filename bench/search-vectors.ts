@@ -1,62 +1,106 @@
-/** Vectors for bench/search.ts: read from a file of raw float32 rows, or embedded from texts by the product and kept there. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+/**
+ * Vectors for bench/search.ts: titles and abstracts of papers as the searched, other papers' titles as the queries, embedded
+ * by the product's default model. They are kept in a folder, file by file as they are made, so that a run that was broken
+ * off goes on where it stopped and the next run embeds nothing.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
+import type { ModelIdentity } from '../src/index/collection-settings.js';
 import { createMetrics } from '../src/metrics.js';
 import { ModelRegistry } from '../src/model/registry.js';
+import { modelIdentity } from '../src/server/document-embedding.js';
+import { promptFor } from '../src/server/embedding-request.js';
 
 export interface Vectors {
-  readonly dimensions: number;
+  readonly model: ModelIdentity;
+  /** Of length 1; titles and abstracts in one fixed random order. */
   readonly base: readonly Float32Array[];
-  /** Not among the base. */
   readonly queries: readonly Float32Array[];
 }
 
 export interface VectorSource {
-  /** Raw little-endian float32, row after row. */
-  readonly file: string;
-  /** JSONL (gzipped) of {query, positive}: titles and abstracts. Only read where the file is not there. */
-  readonly texts: string;
-  readonly dimensions: number;
+  /** Where vectors are kept: raw little-endian float32 rows. */
+  readonly folder: string;
+  /** JSONL, gzipped: {query, positive}, a title and its abstract. Read only for vectors that are not kept yet. */
+  readonly papers: string;
+  /** JSONL, gzipped: {text}, titles of papers that are not among `papers`. */
+  readonly queryTitles: string;
+  /** Half of them titles, half of them the abstracts of the same papers. */
   readonly count: number;
   readonly queries: number;
 }
 
-export async function loadVectors(source: VectorSource): Promise<Vectors> {
-  if (!existsSync(source.file)) await embedTexts(source);
-  const { buffer, byteOffset, byteLength } = readFileSync(source.file);
-  const all = new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
-  const row = (n: number): Float32Array => all.subarray(n * source.dimensions, (n + 1) * source.dimensions);
-  const rows = all.length / source.dimensions;
-  const available = rows - source.count;
-  const step = Math.max(1, Math.floor(available / source.queries));
-  return {
-    dimensions: source.dimensions,
-    base: shuffled(source.count).map(row),
-    queries: Array.from({ length: Math.min(source.queries, available) }, (_, n) => row(source.count + n * step)),
-  };
-}
+/** Texts embedded between two writes of the file. */
+const GROUP = 512;
 
-async function embedTexts({ file, texts, count, queries }: VectorSource): Promise<void> {
-  const lines = gunzipSync(readFileSync(texts)).toString().trim().split('\n');
-  const pairs = lines.map((line) => JSON.parse(line) as { query: string; positive: string });
-  const wanted = [...pairs.map(({ query }) => query), ...pairs.map(({ positive }) => positive)].slice(
-    0,
-    count + queries,
-  );
+export async function loadVectors(source: VectorSource): Promise<Vectors> {
+  mkdirSync(source.folder, { recursive: true });
   const config = readConfig({ argv: [], env: {} }) as Config;
   const models = await ModelRegistry.open({ ...config, metrics: createMetrics() });
-  const pieces: Buffer[] = [];
-  for (let first = 0; first < wanted.length; first += 1024) {
-    const { vectors } = await models.live.embed(wanted.slice(first, first + 1024), { lane: 'bulk', normalize: true });
-    pieces.push(Buffer.from(vectors.buffer, vectors.byteOffset, vectors.byteLength));
-    process.stderr.write(`\rembedded ${first}/${wanted.length}`);
-  }
+  const model = modelIdentity(models.live.manifest);
+  refuseOtherModel(source.folder, model.id);
+  const papers = Math.ceil(source.count / 2);
+  const kept = (name: string, wanted: Pick<Wanted, 'file' | 'field' | 'count' | 'role'>): Promise<Float32Array[]> =>
+    keptRows(join(source.folder, `${name}.f32`), models, wanted);
+  const titles = await kept('titles', { file: source.papers, field: 'query', count: papers, role: 'document' });
+  const abstracts = await kept('abstracts', {
+    file: source.papers,
+    field: 'positive',
+    count: papers,
+    role: 'document',
+  });
+  const { queryTitles, queries: count } = source;
+  const queries = await kept('queries', { file: queryTitles, field: 'text', count, role: 'query' });
   await models.close();
-  writeFileSync(file, Buffer.concat(pieces));
+  const base = [...titles, ...abstracts];
+  return { model, base: shuffled(base.length).map((n) => base[n]!), queries };
 }
 
-/** In a fixed random order: titles first and abstracts after them would be two different builds. */
+interface Wanted {
+  /** JSONL, gzipped; the texts are the first `count` lines' fields. */
+  readonly file: string;
+  readonly field: string;
+  readonly count: number;
+  readonly role: 'query' | 'document';
+}
+
+async function keptRows(path: string, models: ModelRegistry, wanted: Wanted): Promise<Float32Array[]> {
+  const { manifest } = models.live;
+  const bytesARow = manifest.dimensions * 4;
+  const kept = existsSync(path) ? Math.floor(statSync(path).size / bytesARow) : 0;
+  if (kept > 0) truncateSync(path, kept * bytesARow);
+  const prompt = promptFor(wanted.role, undefined, manifest);
+  const lacking = kept < wanted.count ? textsOf(wanted).slice(kept) : [];
+  for (let first = 0; first < lacking.length; first += GROUP) {
+    const group = lacking.slice(first, first + GROUP);
+    const { vectors } = await models.live.embed(group, { lane: 'bulk', normalize: true, prompt });
+    appendFileSync(path, Buffer.from(vectors.buffer, vectors.byteOffset, vectors.byteLength));
+    process.stderr.write(`\r${path}: ${kept + first + group.length} of ${wanted.count} `);
+  }
+  const bytes = readFileSync(path);
+  return Array.from({ length: wanted.count }, (_, row) => rowOf(bytes, row * bytesARow, bytesARow));
+}
+
+/** A copy in a buffer of its own: what crosses to a thread is the whole buffer. */
+function rowOf(bytes: Buffer, at: number, length: number): Float32Array {
+  return new Float32Array(Uint8Array.prototype.slice.call(bytes, at, at + length).buffer);
+}
+
+function textsOf({ file, field, count }: Wanted): string[] {
+  const lines = gunzipSync(readFileSync(file)).toString().trim().split('\n').slice(0, count);
+  if (lines.length < count) throw new Error(`${file} has ${lines.length} lines, ${count} are wanted`);
+  return lines.map((line) => (JSON.parse(line) as Record<string, string>)[field]!);
+}
+
+function refuseOtherModel(folder: string, id: string): void {
+  const file = join(folder, 'model.txt');
+  const held = existsSync(file) ? readFileSync(file, 'utf8') : id;
+  if (held !== id) throw new Error(`${folder} holds vectors of ${held}, the model is ${id}: name another folder`);
+  writeFileSync(file, id);
+}
+
 function shuffled(count: number): number[] {
   const order = Array.from({ length: count }, (_, n) => n);
   let state = 7;

@@ -1,79 +1,83 @@
 /**
- * LanceDB's embedded form on the vectors of bench/search.ts. argv: a folder whose node_modules has @lancedb/lancedb, and the
- * folder with base.f32, queries.f32, truth.json. Index: IVF_HNSW_SQ of one partition (its HNSW), candidates rescored by
- * full vectors (refineFactor), as ours are.
+ * LanceDB's embedded form, as a driver of bench/search.ts. usage: lancedb.mjs MODULES hnsw|pq build|serve FOLDER, MODULES a
+ * folder whose node_modules has @lancedb/lancedb.
+ *
+ *   hnsw   IVF_HNSW_SQ of one partition, its default for this many rows: one HNSW graph of one byte a dimension
+ *   pq     IVF_PQ with its defaults: lists of nearby vectors, codes of 4 bits
+ *
+ * Both take refineFactor x k candidates and score them again by full vectors, as we do; each breadth is tried with several
+ * refine factors, and the curve takes the best. Rows are added 5,000 at once: each addition is a fragment of the table, and
+ * many small ones make it slower.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { concurrentRate, curve, memory, metadataOf, msSinceSpawned, rowsOf, taskOf } from './driver.mjs';
 
-const K = 10;
-const LADDER = [10, 16, 32, 64, 128, 256];
-const [modules, folder] = process.argv.slice(2);
+const [modules, kind, mode, folder] = process.argv.slice(2);
 const require = createRequire(join(modules, 'package.json'));
 const lancedb = require('@lancedb/lancedb');
-const { dimensions, truth, rounds } = JSON.parse(readFileSync(join(folder, 'truth.json'), 'utf8'));
+const task = taskOf(folder);
+const { k, dimensions } = task;
+const ROWS_AT_ONCE = 5000;
 
-function rowsOf(name) {
-  const { buffer, byteOffset, byteLength } = readFileSync(join(folder, name));
-  const all = new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
-  return Array.from({ length: all.length / dimensions }, (_, n) => all.subarray(n * dimensions, (n + 1) * dimensions));
+const INDEXES = {
+  hnsw: () => lancedb.Index.hnswSq({ distanceType: 'dot', numPartitions: 1, m: 16, efConstruction: 200 }),
+  pq: () => lancedb.Index.ivfPq({ distanceType: 'dot' }),
+};
+const REFINES = [1, 2, 4, 8];
+const SETTINGS = {
+  hnsw: task.ladder.flatMap((ef) =>
+    REFINES.filter((refine) => refine * k <= ef).map((refine) => ({
+      parameter: `${ef}, refine ${refine}`,
+      ef,
+      refine,
+    })),
+  ),
+  pq: [2, 5, 10, 20, 50].flatMap((nprobes) =>
+    [4, 8, 16].map((refine) => ({ parameter: `nprobes ${nprobes}, refine ${refine}`, nprobes, refine })),
+  ),
+};
+
+/** Its package.json is not among what it exports. */
+const versionOf = (name) =>
+  JSON.parse(readFileSync(join(modules, 'node_modules', name, 'package.json'), 'utf8')).version;
+
+async function build(db) {
+  const base = rowsOf(join(folder, 'base.f32'), dimensions);
+  const started = performance.now();
+  let table;
+  for (let first = 0; first < base.length; first += ROWS_AT_ONCE) {
+    const rows = base.slice(first, first + ROWS_AT_ONCE).map((vector, at) => ({
+      id: String(first + at),
+      vector: Array.from(vector),
+      ...metadataOf(first + at, vector),
+    }));
+    if (table) await table.add(rows);
+    else table = await db.createTable('bench', rows);
+  }
+  await table.createIndex('vector', { config: INDEXES[kind]() });
+  const seconds = (performance.now() - started) / 1000;
+  return { version: versionOf('@lancedb/lancedb'), vectorsPerSecond: base.length / seconds };
 }
 
-const quantile = (values, fraction) =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * fraction))];
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-async function measure(table, queries, ef) {
-  const timesMs = [];
-  const recalls = [];
-  for (const [n, query] of queries.entries()) {
-    const started = performance.now();
-    const found = await table
-      .search(query)
-      .distanceType('dot')
-      .ef(ef)
-      .refineFactor(2)
-      .select(['id'])
-      .limit(K)
-      .toArray();
-    timesMs.push(performance.now() - started);
-    recalls.push(found.filter(({ id }) => truth[n].includes(id)).length / truth[n].length);
-  }
-  return {
-    parameter: ef,
-    recallAt10: mean(recalls),
-    queriesPerSecond: 1000 / mean(timesMs),
-    p50Ms: quantile(timesMs, 0.5),
-    p99Ms: quantile(timesMs, 0.99),
+async function serve(db) {
+  const table = await db.openTable('bench');
+  const queries = rowsOf(join(folder, 'queries.f32'), dimensions);
+  const search = async (query, { ef, nprobes, refine }) => {
+    const near = table.query().nearestTo(query).distanceType('dot').refineFactor(refine);
+    const walk = ef === undefined ? near.nprobes(nprobes) : near.ef(ef);
+    const rows = await walk.select(['id', '_distance']).limit(k).toArray();
+    return rows.map(({ id }) => id);
   };
+  const settings = SETTINGS[kind];
+  await search(queries[0], settings[0]);
+  const start = { startMs: msSinceSpawned(), startPeakBytes: memory('VmHWM') };
+  const points = await curve(task, queries, settings, search);
+  const concurrent = await concurrentRate(task, queries, { points, settings, search });
+  return { ...start, points, concurrent, steadyBytes: memory('VmRSS') };
 }
 
-const home = mkdtempSync(join(tmpdir(), 'lancedb-'));
-const base = rowsOf('base.f32');
-const queries = rowsOf('queries.f32');
-const db = await lancedb.connect(home);
-const started = performance.now();
-let table;
-for (let first = 0; first < base.length; first += 5000) {
-  const rows = base
-    .slice(first, first + 5000)
-    .map((vector, n) => ({ id: String(first + n), vector: Array.from(vector) }));
-  if (table) await table.add(rows);
-  else table = await db.createTable('bench', rows);
-}
-await table.createIndex('vector', {
-  config: lancedb.Index.hnswSq({ distanceType: 'dot', numPartitions: 1, m: 16, efConstruction: 200 }),
-});
-const vectorsPerSecond = base.length / ((performance.now() - started) / 1000);
-const best = new Map();
-for (let round = 0; round < rounds; round++) {
-  for (const ef of LADDER) {
-    const point = await measure(table, queries, ef);
-    if (point.queriesPerSecond > (best.get(ef)?.queriesPerSecond ?? 0)) best.set(ef, point);
-  }
-}
-console.log(JSON.stringify({ vectorsPerSecond, points: [...best.values()] }));
-rmSync(home, { recursive: true, force: true });
+const db = await lancedb.connect(join(folder, 'db'));
+console.log(JSON.stringify(await (mode === 'build' ? build(db) : serve(db))));
 process.exit(0);
