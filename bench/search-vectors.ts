@@ -9,9 +9,9 @@ import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
 import type { ModelIdentity } from '../src/index/collection-settings.js';
 import { createMetrics } from '../src/metrics.js';
+import { modelIdentity } from '../src/model/manifest.js';
+import { promptFor } from '../src/model/prompts.js';
 import { ModelRegistry } from '../src/model/registry.js';
-import { modelIdentity } from '../src/server/document-embedding.js';
-import { promptFor } from '../src/server/embedding-request.js';
 
 export interface Vectors {
   readonly model: ModelIdentity;

@@ -109,7 +109,7 @@ for (const [name, command] of Object.entries(CONTENDERS).filter(([name]) => want
   outcomes[name] = compete(contender, folder);
   show(name, outcomes[name]);
   if (name !== OURS) continue;
-  rmSync(join(folder, 'db', 'collections', 'bench', 'graph.snapshot'), { force: true });
+  rmSync(join(folder, 'db', 'collections', 'bench', 'graph-1.snapshot'), { force: true });
   const cold = runDriver<{ startMs: number; firstPath: string }>(ours, 'start', folder);
   say(`  without its snapshot: first (${cold.firstPath}) answer after ${cold.startMs.toFixed(0)} ms`);
   Object.assign(outcomes[name], { startWithoutSnapshotMs: cold.startMs });
