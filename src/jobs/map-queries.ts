@@ -10,8 +10,8 @@ import { promptFor } from '../model/prompts.js';
 import { workerUrl } from '../worker-url.js';
 import type { EmbeddedTwice } from './query-drift.js';
 
-/** Of 384 dimensions: five times as many texts as unknowns of a row, and a second or two to fit. */
-const TEXTS = 2_000;
+/** More texts, a better map: bench/query-drift.ts. Embedding these takes a minute or two of two cores, fitting some seconds. */
+const TEXTS = 5_000;
 const GROUP_TEXTS = 128;
 
 /** What query-drift-worker.ts is given. */
