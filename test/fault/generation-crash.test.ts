@@ -3,34 +3,17 @@
  * what is left: one model's vectors, all of them, and of the documents that are there.
  * FAULT_ROUNDS=200 npx vitest run test/fault/generation-crash.test.ts is the long form.
  */
-import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import type { StoredDocument } from '../../src/index/document-reader.js';
 import { openCollections, seededRandom, temporaryFolder } from '../index/fixtures.js';
 import { vectorOf } from './generation-model.mjs';
+import { linesOfKilled } from './killed-process.js';
 
 const ROUNDS = Number(process.env.FAULT_ROUNDS ?? 5);
 const CHILD = fileURLToPath(new URL('./generation-crash-child.mjs', import.meta.url));
 
 type Line = { wrote: number } | { flipped: string };
-
-async function killedAfter(dataDir: string, seed: number, delayMs: number): Promise<Line[]> {
-  const child = spawn(process.execPath, [CHILD, dataDir, String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let output = '';
-  let timer: NodeJS.Timeout | undefined;
-  child.stdout.on('data', (piece: Buffer) => {
-    output += piece.toString();
-    if (!timer) timer = setTimeout(() => child.kill('SIGKILL'), delayMs);
-  });
-  const signal = await new Promise<string | null>((resolve) => child.once('close', (_, by) => resolve(by)));
-  expect(signal).toBe('SIGKILL');
-  const whole = output.slice(0, output.lastIndexOf('\n') + 1);
-  return whole
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
-}
 
 async function look(dataDir: string): Promise<void> {
   const collections = await openCollections(dataDir, { graphFrom: 50, tombstoneShareMax: 0.1, tombstonesMin: 10 });
@@ -56,7 +39,8 @@ test(
     const random = seededRandom(23);
     let flips = 0;
     for (let round = 0; round < ROUNDS; round++) {
-      const lines = await killedAfter(dataDir, round + 1, random() * 400);
+      const args = [CHILD, dataDir, String(round + 1)];
+      const lines = await linesOfKilled<Line>(args, { started: '\n', delayMs: random() * 400 });
       flips += lines.filter((line) => 'flipped' in line).length;
       await look(dataDir);
     }

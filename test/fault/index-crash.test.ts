@@ -2,10 +2,10 @@
  * Kills a writing process at seeded random moments, again and again on one data directory, and looks at what is left.
  * FAULT_ROUNDS=200 npx vitest run test/fault/index-crash.test.ts is the long form.
  */
-import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { normalized, openCollections, seededRandom, temporaryFolder } from '../index/fixtures.js';
+import { linesOfKilled } from './killed-process.js';
 
 const ROUNDS = Number(process.env.FAULT_ROUNDS ?? 6);
 const CHILD = fileURLToPath(new URL('./index-crash-child.mjs', import.meta.url));
@@ -22,24 +22,6 @@ type Possible = Map<string, Set<number | undefined>>;
 
 const vectorOf = (value: number): Float32Array =>
   normalized(Float32Array.from({ length: DIMENSIONS }, (_, i) => Math.sin(value * (i + 1) + i)));
-
-/** Runs the writer until it has acknowledged something and then some, and kills it. @returns its lines. */
-async function killedAfter(dataDir: string, seed: number, delayMs: number): Promise<(Doing | { done: number })[]> {
-  const child = spawn(process.execPath, [CHILD, dataDir, String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let output = '';
-  let timer: NodeJS.Timeout | undefined;
-  child.stdout.on('data', (piece: Buffer) => {
-    output += piece.toString();
-    if (!timer && output.includes('"done"')) timer = setTimeout(() => child.kill('SIGKILL'), delayMs);
-  });
-  const signal = await new Promise<string | null>((resolve) => child.once('close', (_, by) => resolve(by)));
-  expect(signal).toBe('SIGKILL');
-  const whole = output.slice(0, output.lastIndexOf('\n') + 1);
-  return whole
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
-}
 
 function apply(possible: Possible, lines: readonly (Doing | { done: number })[]): void {
   const done = new Set(lines.flatMap((line) => ('done' in line ? [line.done] : [])));
@@ -92,7 +74,8 @@ test(
     const random = seededRandom(11);
     const possible: Possible = new Map();
     for (let round = 0; round < ROUNDS; round++) {
-      apply(possible, await killedAfter(dataDir, round + 1, random() * 250));
+      const args = [CHILD, dataDir, String(round + 1)];
+      apply(possible, await linesOfKilled(args, { started: '"done"', delayMs: random() * 250 }));
       await look(dataDir, possible);
     }
     expect(possible.size).toBeGreaterThan(50);
