@@ -1,16 +1,14 @@
 /**
  * What finds more on judged sets: vectors, words, or both fused. nDCG@10 and recall@10 of the product's own search, over
- * sets in BEIR's layout, and over a set made as LIMIT's are (arXiv 2508.21038): every pair of n documents is the answer to
- * one query, which no single vector of few dimensions can express.
+ * sets in BEIR's layout, and over one made as LIMIT's are; and whether a way of fusing differs from reciprocal rank fusion by
+ * more than chance (paired bootstrap over the queries).
  *
  *   npm run bench -- retrieval --sets DIR [--names nq_oracle,cosqa] [--queries 500] [--limit 32] [--keep]
  */
-
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
 import type { Collection } from '../src/index/collection.js';
 import { Collections } from '../src/index/collections.js';
@@ -19,14 +17,15 @@ import { createMetrics } from '../src/metrics.js';
 import { modelIdentity } from '../src/model/manifest.js';
 import { promptFor } from '../src/model/prompts.js';
 import { ModelRegistry } from '../src/model/registry.js';
-
+import { type JudgedSet, limitSet, ndcgAtK, readSet, recallAtK } from './judged-sets.js';
+import { pairedDifference } from './paired-bootstrap.js';
 import { keep } from './report.js';
 
 const { values } = parseArgs({
   options: {
     sets: { type: 'string', default: '' },
-    names: { type: 'string', default: 'nq_oracle,squad_dev,cosqa' },
-    queries: { type: 'string', default: '500' },
+    names: { type: 'string', default: 'nq_oracle,squad_dev,cosqa,cranfield,arxiv_title_abstract' },
+    queries: { type: 'string', default: '1000' },
     limit: { type: 'string', default: '32' },
     keep: { type: 'boolean', default: false },
   },
@@ -34,105 +33,21 @@ const { values } = parseArgs({
 
 const K = 10;
 const GROUP = 256;
-const MODES: Record<string, Pick<SearchRequest, 'mode' | 'fusion'>> = {
+const COMPARED_TO = 'rrf';
+type Way = Pick<SearchRequest, 'mode' | 'fusion'>;
+const hybrid = (method: 'rrf' | 'weighted', dense: number, sparse: number): Way => ({
+  mode: 'hybrid',
+  fusion: { method, weights: { dense, sparse } },
+});
+const WAYS: Record<string, Way> = {
   dense: { mode: 'dense' },
   sparse: { mode: 'sparse' },
-  'hybrid, rrf': { mode: 'hybrid', fusion: { method: 'rrf' } },
-  'hybrid, rrf 2:1': { mode: 'hybrid', fusion: { method: 'rrf', weights: { dense: 2, sparse: 1 } } },
-  'hybrid, weighted': { mode: 'hybrid', fusion: { method: 'weighted' } },
-  'hybrid, weighted 2:1': { mode: 'hybrid', fusion: { method: 'weighted', weights: { dense: 2, sparse: 1 } } },
+  rrf: hybrid('rrf', 1, 1),
+  'rrf 2:1': hybrid('rrf', 2, 1),
+  weighted: hybrid('weighted', 1, 1),
+  'weighted 2:1': hybrid('weighted', 2, 1),
+  'weighted 3:1': hybrid('weighted', 3, 1),
 };
-
-interface JudgedSet {
-  readonly documents: readonly { readonly id: string; readonly text: string }[];
-  readonly queries: readonly { readonly text: string; readonly relevant: ReadonlyMap<string, number> }[];
-}
-
-const linesOf = (path: string): string[] => {
-  const bytes = existsSync(`${path}.gz`) ? gunzipSync(readFileSync(`${path}.gz`)) : readFileSync(path);
-  return bytes.toString().trim().split('\n');
-};
-
-function readSet(folder: string, queriesMax: number): JudgedSet {
-  const relevant = new Map<string, Map<string, number>>();
-  for (const line of linesOf(join(folder, 'qrels', 'test.tsv')).slice(1)) {
-    const [query, document, grade] = line.trim().split('\t');
-    const judged = relevant.get(query!) ?? new Map<string, number>();
-    relevant.set(query!, judged.set(document!, Number(grade)));
-  }
-  const parse = (name: string) =>
-    linesOf(join(folder, name)).map((line) => JSON.parse(line) as { _id: string; title?: string; text: string });
-  const judged = parse('queries.jsonl').filter(({ _id }) => relevant.has(_id));
-  return {
-    documents: parse('corpus.jsonl').map(({ _id, title, text }) => ({
-      id: _id,
-      text: title ? `${title} ${text}` : text,
-    })),
-    queries: judged.slice(0, queriesMax).map(({ _id, text }) => ({ text, relevant: relevant.get(_id)! })),
-  };
-}
-
-const FIRST = ['amber', 'brass', 'cedar', 'denim', 'ebony', 'felt', 'glass', 'hemp', 'ivory', 'jade', 'khaki', 'linen'];
-const SECOND = [
-  'anvils',
-  'buckets',
-  'candles',
-  'drums',
-  'easels',
-  'flutes',
-  'gloves',
-  'hats',
-  'inkwells',
-  'jugs',
-  'kites',
-];
-const THIRD = [
-  'antique',
-  'broken',
-  'curved',
-  'dusty',
-  'empty',
-  'folded',
-  'giant',
-  'hollow',
-  'inlaid',
-  'jointed',
-  'knotted',
-];
-
-/** One liking for each pair of people; a query asks who has it. */
-function limitSet(people: number): JudgedSet {
-  const likings = Array.from({ length: people }, () => [] as string[]);
-  const queries: { text: string; relevant: Map<string, number> }[] = [];
-  for (let a = 0; a < people; a++) {
-    for (let b = a + 1; b < people; b++) {
-      const n = queries.length;
-      const words = [THIRD[Math.floor(n / 132) % 11], FIRST[n % 12], SECOND[Math.floor(n / 12) % 11]];
-      const liking = words.join(' ');
-      likings[a]!.push(liking);
-      likings[b]!.push(liking);
-      queries.push({
-        text: `Who likes ${liking}?`,
-        relevant: new Map([
-          [String(a), 1],
-          [String(b), 1],
-        ]),
-      });
-    }
-  }
-  const documents = likings.map((liked, n) => ({ id: String(n), text: `Person ${n} likes ${liked.join(', ')}.` }));
-  return { documents, queries };
-}
-
-function ndcgAtK(found: readonly string[], relevant: ReadonlyMap<string, number>): number {
-  const gain = (grade: number, rank: number): number => (2 ** grade - 1) / Math.log2(rank + 2);
-  const ideal = [...relevant.values()].sort((a, b) => b - a).slice(0, K);
-  const best = ideal.reduce((sum, grade, rank) => sum + gain(grade, rank), 0);
-  return found.reduce((sum, id, rank) => sum + gain(relevant.get(id) ?? 0, rank), 0) / best;
-}
-
-const recallAtK = (found: readonly string[], relevant: ReadonlyMap<string, number>): number =>
-  found.filter((id) => (relevant.get(id) ?? 0) > 0).length / Math.min(K, relevant.size);
 
 const config = readConfig({ argv: [], env: {} }) as Config;
 const models = await ModelRegistry.open({ ...config, metrics: createMetrics() });
@@ -141,51 +56,70 @@ const collections = await Collections.open({ dataDir, metrics: createMetrics() }
 
 async function embed(texts: readonly string[], role: 'query' | 'document'): Promise<Float32Array[]> {
   const prompt = promptFor(role, undefined, models.live.manifest);
-  const { vectors, dimensions } = await models.live.embed(texts, { lane: 'bulk', normalize: true, prompt });
-  return texts.map((_, n) => vectors.slice(n * dimensions, (n + 1) * dimensions));
+  const rows: Float32Array[] = [];
+  for (let first = 0; first < texts.length; first += GROUP) {
+    const group = texts.slice(first, first + GROUP);
+    const { vectors, dimensions } = await models.live.embed(group, { lane: 'bulk', normalize: true, prompt });
+    rows.push(...group.map((_, n) => vectors.slice(n * dimensions, (n + 1) * dimensions)));
+  }
+  return rows;
 }
 
 async function fill(collection: Collection, { documents }: JudgedSet): Promise<void> {
+  const vectors = await embed(
+    documents.map(({ text }) => text),
+    'document',
+  );
   for (let first = 0; first < documents.length; first += GROUP) {
     const group = documents.slice(first, first + GROUP);
-    const vectors = await embed(
-      group.map(({ text }) => text),
-      'document',
-    );
-    await collection.upsert(group.map((document, n) => ({ ...document, vector: vectors[n]! })));
+    await collection.upsert(group.map(({ id, text }, n) => ({ id, text, vector: vectors[first + n]! })));
   }
 }
+
+const mean = (numbers: readonly number[]): number => numbers.reduce((sum, n) => sum + n, 0) / numbers.length;
+const hundredths = (value: number): string => (100 * value).toFixed(2);
 
 async function judge(name: string, set: JudgedSet): Promise<object> {
   const collection = await collections.put(name.replaceAll('_', '-'), {}, modelIdentity(models.live.manifest));
   await fill(collection, set);
-  const vectors: Float32Array[] = [];
-  const texts = set.queries.map(({ text }) => text);
-  for (let first = 0; first < texts.length; first += GROUP)
-    vectors.push(...(await embed(texts.slice(first, first + GROUP), 'query')));
-  const outcome: Record<string, object> = {};
-  process.stdout.write(`${name}: ${set.documents.length} documents, ${set.queries.length} queries\n`);
-  for (const [label, mode] of Object.entries(MODES)) {
-    let ndcg = 0;
-    let recall = 0;
+  const vectors = await embed(
+    set.queries.map(({ text }) => text),
+    'query',
+  );
+  const ndcgs: Record<string, number[]> = {};
+  const recalls: Record<string, number[]> = {};
+  for (const [label, way] of Object.entries(WAYS)) {
+    ndcgs[label] = [];
+    recalls[label] = [];
     for (const [n, { text, relevant }] of set.queries.entries()) {
-      const { results } = await collection.search({ vector: vectors[n]!, text, k: K, include: [], ...mode });
+      const { results } = await collection.search({ vector: vectors[n]!, text, k: K, include: [], ...way });
       const found = results.map(({ id }) => id);
-      ndcg += ndcgAtK(found, relevant) / set.queries.length;
-      recall += recallAtK(found, relevant) / set.queries.length;
+      ndcgs[label].push(ndcgAtK(found, relevant, K));
+      recalls[label].push(recallAtK(found, relevant, K));
     }
-    outcome[label] = { ndcgAt10: ndcg, recallAt10: recall };
-    process.stdout.write(
-      `  ${label.padEnd(22)} nDCG@10 ${(100 * ndcg).toFixed(2)}  recall@10 ${(100 * recall).toFixed(2)}\n`,
-    );
   }
-  return outcome;
+  process.stdout.write(`${name}: ${set.documents.length} documents, ${set.queries.length} queries\n`);
+  const outcome = Object.keys(WAYS).map((label) => {
+    const difference = pairedDifference(ndcgs[label]!, ndcgs[COMPARED_TO]!);
+    const line = { ndcgAt10: mean(ndcgs[label]!), recallAt10: mean(recalls[label]!), difference };
+    const scores = `nDCG@10 ${hundredths(line.ndcgAt10)}  recall@10 ${hundredths(line.recallAt10)}`;
+    const interval = `${hundredths(difference.mean)} (${hundredths(difference.low)} to ${hundredths(difference.high)})`;
+    process.stdout.write(`  ${label.padEnd(14)} ${scores}  against ${COMPARED_TO} ${interval}\n`);
+    return [label, line] as const;
+  });
+  return {
+    documents: set.documents.length,
+    queries: set.queries.length,
+    comparedTo: COMPARED_TO,
+    ways: Object.fromEntries(outcome),
+  };
 }
 
-const result: Record<string, object> = { limit: await judge('limit', limitSet(Number(values.limit))) };
+const result: Record<string, object> = {};
 for (const name of values.sets ? values.names.split(',') : []) {
   result[name] = await judge(name, readSet(join(values.sets, name), Number(values.queries)));
 }
+if (Number(values.limit) > 1) result.limit = await judge('limit', limitSet(Number(values.limit)));
 if (values.keep)
   process.stdout.write(`${keep('retrieval', { model: modelIdentity(models.live.manifest).id, sets: result })}\n`);
 await collections.close();
