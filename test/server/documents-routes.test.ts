@@ -94,6 +94,43 @@ test.each([false, true])(
   },
 );
 
+test('a result can tell which tokens its embedding hangs on', async () => {
+  await ask('POST', '/documents', { collection: 'weighed', documents: TEXTS });
+  const search = { collection: 'weighed', query: 'ships lying at anchor', k: 2, include: ['anchors'] };
+  const { body } = await ask('POST', '/search', search);
+  const [first] = body.results;
+  expect(first).not.toHaveProperty('text');
+  expect(first.id).toBe('harbour');
+  const whole = (await ask('POST', '/anchors', { inputs: TEXTS[0]!.text, top: 10 })).body[0];
+  const keyOf = ({ start, special, weight }: { start: number; special: boolean; weight: number }) =>
+    `${start} ${special} ${weight.toFixed(5)}`;
+  expect(first.anchors.map(keyOf)).toEqual(whole.map(keyOf));
+  expect(body.timingsMs.anchors).toBeGreaterThan(0);
+  const both = await ask('POST', '/search', { ...search, include: ['text', 'anchors'] });
+  expect(both.body.results).toMatchObject([{ text: TEXTS[0]!.text, anchors: whole.map(() => ({})) }, {}]);
+});
+
+test('anchors are of the chunks where there are some, and absent where no text is stored', async () => {
+  const collection = 'weighed-parts';
+  const vector = Array.from({ length: 384 }, (_, i) => Math.cos(i));
+  const text = 'Boats rest at anchor in the bay. The moon is out over the water.';
+  const documents = [
+    { id: 'long', text, chunk: { maxTokens: 10 } },
+    { id: 'bare', vector },
+  ];
+  await ask('POST', '/documents', { collection, documents });
+  const include = ['anchors'];
+  const search = { collection, query: 'boats', mode: 'dense', groupBy: 'parent', include };
+  const { body } = await ask('POST', '/search', search);
+  const found = new Map<string, { anchors?: object[]; chunks?: { anchors?: { weight: number }[] }[] }>(
+    body.results.map((one: { id: string }) => [one.id, one]),
+  );
+  expect(found.get('long')).not.toHaveProperty('anchors');
+  expect(found.get('long')!.chunks).toHaveLength(2);
+  for (const { anchors } of found.get('long')!.chunks!) expect(anchors!.length).toBeGreaterThan(5);
+  expect(found.get('bare')).not.toHaveProperty('anchors');
+});
+
 describe('NDJSON', () => {
   const send = async (url: string, lines: string) => {
     const headers = { 'content-type': 'application/x-ndjson' };

@@ -1,8 +1,8 @@
 /** POST /anchors: which tokens an embedding hangs on, by the weight that the model's pooling gives each of them. */
 
 import { type Static, Type } from 'typebox';
-import type { Anchor } from '../../model/embedding-types.js';
 import { promptNamed } from '../../model/prompts.js';
+import { AnchorSchema, heaviest } from '../anchor-json.js';
 import type { App } from '../app.js';
 import { checkInputBounds, InputsSchema, laneOf, listInputs, writeUsageHeaders } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
@@ -18,16 +18,6 @@ const AnchorsBody = Type.Object(
   },
   { additionalProperties: false },
 );
-
-const Position = Type.Union([Type.Integer(), Type.Null()]);
-const AnchorSchema = Type.Object({
-  id: Type.Integer(),
-  text: Type.String(),
-  special: Type.Boolean(),
-  start: Position,
-  stop: Position,
-  weight: Type.Number({ description: 'share of the embedding; the weights of an input sum to 1' }),
-});
 
 export function anchorRoutes(app: App, parts: Parts): void {
   app.post<{ Body: Static<typeof AnchorsBody> }>(
@@ -52,6 +42,3 @@ export function anchorRoutes(app: App, parts: Parts): void {
     },
   );
 }
-
-const heaviest = (anchors: readonly Anchor[], top: number): Anchor[] =>
-  [...anchors].sort((a, b) => b.weight - a.weight).slice(0, top);

@@ -3,30 +3,27 @@
 import { type Static, Type } from 'typebox';
 import { AnchorageError } from '../../errors.js';
 import type { Collection } from '../../index/collection.js';
+import { INCLUDES, type Include } from '../../index/document-reader.js';
 import { mapVector, type QueryMap } from '../../index/query-map.js';
 import { MODES, type Mode, type SearchRequest, type SearchResult } from '../../index/search-types.js';
 import type { Embedder } from '../../model/embedder.js';
 import { modelId } from '../../model/manifest.js';
 import { promptFor } from '../../model/prompts.js';
+import { AnchorSchema } from '../anchor-json.js';
 import type { App } from '../app.js';
-
-import { checkInputBounds } from '../embedding-request.js';
+import { checkInputBounds, type InputBounds } from '../embedding-request.js';
 import { hangUpSignal } from '../hang-up.js';
 import { type LiveCollection, withLiveCollection } from '../live-collection.js';
 import type { Parts } from '../parts.js';
-import {
-  CollectionField,
-  DEFAULT_COLLECTION,
-  DocumentJson,
-  documentJson,
-  FilterField,
-  IncludeField,
-} from './documents.js';
+import { type AnchorsByText, anchorsOfResults } from '../search-anchors.js';
+import { CollectionField, DEFAULT_COLLECTION, DocumentJson, documentJson, FilterField } from './documents.js';
 
 const Weights = Type.Object(
   { dense: Type.Optional(Type.Number({ minimum: 0 })), sparse: Type.Optional(Type.Number({ minimum: 0 })) },
   { additionalProperties: false },
 );
+
+const ANCHORS = 'anchors';
 
 const SearchBody = Type.Object(
   {
@@ -42,7 +39,11 @@ const SearchBody = Type.Object(
     efSearch: Type.Optional(Type.Integer()),
     exact: Type.Optional(Type.Boolean()),
     minScore: Type.Optional(Type.Number()),
-    include: IncludeField,
+    include: Type.Optional(
+      Type.Array(Type.Enum([...INCLUDES, ANCHORS]), {
+        description: 'anchors are the tokens that a text hangs on most',
+      }),
+    ),
     fusion: Type.Optional(
       Type.Object(
         { method: Type.Enum(['rrf', 'weighted']), weights: Type.Optional(Weights) },
@@ -63,11 +64,12 @@ const Scores = {
   denseScore: Type.Optional(Type.Number({ description: 'cosine' })),
   sparseScore: Type.Optional(Type.Number({ description: 'BM25' })),
 };
-const Result = Type.Object({
+const Found = {
   ...DocumentJson.properties,
   ...Scores,
-  chunks: Type.Optional(Type.Array(Type.Object({ ...DocumentJson.properties, ...Scores }))),
-});
+  anchors: Type.Optional(Type.Array(AnchorSchema, { description: 'the ten heaviest tokens, heaviest first' })),
+};
+const Result = Type.Object({ ...Found, chunks: Type.Optional(Type.Array(Type.Object(Found))) });
 const Timings = Type.Object({}, { additionalProperties: true });
 const Answer = Type.Object({
   results: Type.Array(Type.Union([Result, Type.Array(Result)])),
@@ -92,30 +94,45 @@ export function searchRoutes(app: App, parts: Parts): void {
       const { body } = request;
       const asked = queriesOf(body);
       if (asked.texts.length > 0 || body.queries) checkInputBounds(asked.texts, asked.field, parts);
-      const signal = hangUpSignal(reply);
+      const context: Context = { body, signal: hangUpSignal(reply), bounds: parts };
       const name = body.collection ?? DEFAULT_COLLECTION;
-      return withLiveCollection(parts, name, (live) => answer(live, asked, { body, signal }));
+      return withLiveCollection(parts, name, (live) => answer(live, asked, context));
     },
   );
 }
 
-async function answer(
-  { collection, embedder, queryMap }: LiveCollection,
-  asked: Asked,
-  { body, signal }: { body: Body; signal: AbortSignal },
-) {
+interface Context {
+  readonly body: Body;
+  readonly signal: AbortSignal;
+  readonly bounds: InputBounds;
+}
+
+async function answer({ collection, embedder, queryMap }: LiveCollection, asked: Asked, context: Context) {
+  const { body } = context;
   const started = performance.now();
-  const own = await queryVectors(embedder, asked, { body, signal });
+  const own = await queryVectors(embedder, asked, context);
   const vectors = queryMap ? own.map((vector) => vector && mapVector(queryMap, vector)) : own;
   const embed = performance.now() - started;
   const answers = await Promise.all(
     vectors.map((vector, index) => collection.search(searchRequest(body, asked, { vector, index }, collection))),
   );
-  const results = answers.map((one) => one.results.map(resultJson));
-  const modelVersion = modelId(embedder.manifest);
-  const by = { modelVersion, ...(queryMap ? { queryMap: queryMapJson(queryMap) } : {}) };
-  if (body.queries) return { results, ...by, timingsMs: { embed, queries: answers.map((one) => one.timingsMs) } };
-  return { results: results[0]!, ...by, timingsMs: { embed, ...answers[0]!.timingsMs } };
+  const searched = performance.now();
+  // The live model's weights would say nothing about vectors of another.
+  const anchors =
+    body.include?.includes(ANCHORS) && !queryMap
+      ? await anchorsOfResults(
+          embedder,
+          answers.flatMap((one) => one.results),
+          context,
+        )
+      : undefined;
+  const shown = { anchors, text: (body.include ?? ['text']).includes('text') };
+  const results = answers.map((one) => one.results.map((result) => resultJson(result, shown)));
+  const timingsMs = { embed, ...(anchors ? { anchors: performance.now() - searched } : {}) };
+  const by = { modelVersion: modelId(embedder.manifest), ...(queryMap ? { queryMap: queryMapJson(queryMap) } : {}) };
+  if (body.queries)
+    return { results, ...by, timingsMs: { ...timingsMs, queries: answers.map((one) => one.timingsMs) } };
+  return { results: results[0]!, ...by, timingsMs: { ...timingsMs, ...answers[0]!.timingsMs } };
 }
 
 interface Asked {
@@ -159,11 +176,17 @@ function searchRequest(
   { vector, index }: { vector: Float32Array | undefined; index: number },
   collection: Collection,
 ): SearchRequest {
-  const { k = 10, filter, efSearch, exact, minScore, include = ['text', 'metadata'], fusion, groupBy } = body;
+  const { k = 10, filter, efSearch, exact, minScore, fusion, groupBy } = body;
   const text = asked.texts[index];
   const given = { vector, text, filter, efSearch, exact, minScore, fusion, groupBy };
   const present = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...present, k, include, mode: modeOf(body, asked, collection) };
+  return { ...present, k, include: fetched(body), mode: modeOf(body, asked, collection) };
+}
+
+/** Anchors are of texts, so texts are fetched for them. */
+function fetched({ include = ['text', 'metadata'] }: Body): Include[] {
+  const parts = include.filter((part) => part !== ANCHORS);
+  return parts.length < include.length && !parts.includes('text') ? [...parts, 'text'] : parts;
 }
 
 const queryMapJson = ({ from, to, method, heldOut }: QueryMap) => ({
@@ -175,13 +198,25 @@ const queryMapJson = ({ from, to, method, heldOut }: QueryMap) => ({
 
 type ResultJson = Static<typeof Result>;
 
-const resultJson = ({ score, denseScore, sparseScore, chunks, ...document }: SearchResult): ResultJson => ({
-  ...documentJson(document),
-  ...(chunks ? { chunks: chunks.map(resultJson) } : {}),
-  score,
-  ...(denseScore === undefined ? {} : { denseScore }),
-  ...(sparseScore === undefined ? {} : { sparseScore }),
-});
+interface Shown {
+  readonly anchors: AnchorsByText | undefined;
+  readonly text: boolean;
+}
+
+function resultJson(result: SearchResult, shown: Shown): ResultJson {
+  const { score, denseScore, sparseScore, chunks, ...document } = result;
+  const { text, ...json } = documentJson(document);
+  const anchors = chunks?.length || text === undefined ? undefined : shown.anchors?.get(text);
+  return {
+    ...json,
+    ...(shown.text && text !== undefined ? { text } : {}),
+    ...(anchors ? { anchors: [...anchors] } : {}),
+    ...(chunks ? { chunks: chunks.map((chunk) => resultJson(chunk, shown)) } : {}),
+    score,
+    ...(denseScore === undefined ? {} : { denseScore }),
+    ...(sparseScore === undefined ? {} : { sparseScore }),
+  };
+}
 
 const refuse = (field: string, message: string): AnchorageError =>
   new AnchorageError('VALIDATION', `${field}: ${message}`, { field });
