@@ -96,6 +96,21 @@ export const SETTINGS = {
   textCharactersMax: integer(1_000_000, [16, 100_000_000], 'characters of one text, before truncation to tokens'),
   bodyBytesMax: integer(32 * MIB, [1024, 2048 * MIB], 'bytes of one request body'),
   cacheBytesMax: integer(64 * MIB, [0, 1_000_000 * MIB], 'bytes of the embedding cache; 0 turns it off'),
+  trainerDir: text('./trainer', 'the trainer: the folder of that name in a checkout; jobs run it with Python'),
+  jobQueueMax: integer(64, [1, 10_000], 'jobs that may wait; beyond it POST /admin/jobs gets 429'),
+  jobThreads: integer(0, [0, 256], "threads of the trainer's tensor operations; 0: its own choice, all cores"),
+  jobPriority: choice(
+    'idle',
+    ['idle', 'low', 'normal'],
+    'what a job gets of the cores: what nobody else wants, a small share (nice 19), or as much as the server',
+  ),
+  jobMemoryBytesMax: integer(
+    8192 * MIB,
+    [0, 100_000_000 * MIB],
+    'resident bytes of a job with all its processes, beyond which it is ended; 0: no bound (measured on Linux alone)',
+  ),
+  jobSilenceSecondsMax: integer(1800, [5, 86_400], 'a job whose trainer writes nothing for so long is ended'),
+  jobsKept: integer(100, [1, 100_000], 'jobs that are over and stay listed, with their folders'),
   logLevel: choice(
     'info',
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
@@ -236,6 +251,11 @@ const splitOnce = (whole: string, separator: string): [string, string | undefine
 
 const unknown = (what: string, where: string): AnchorageError =>
   new AnchorageError('CONFIG_INVALID', `${what} is no setting; ${where} lists them`);
+
+/** The environment that a job's trainer sees: the server's own, without what is this server's alone. */
+export function jobEnvironment(env: ConfigSources['env']): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('ANCHORAGE_')));
+}
 
 /**
  * onnxruntime's Linux library writes a device id below the home folder and reports its use to its maker, unless this

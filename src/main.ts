@@ -4,9 +4,13 @@
  */
 
 import type { AddressInfo } from 'node:net';
-import { type Config, configHelp, forbidTelemetry, readConfig } from './config.js';
+import { type Config, configHelp, forbidTelemetry, jobEnvironment, readConfig } from './config.js';
 import { AnchorageError } from './errors.js';
 import { Collections } from './index/collections.js';
+import { JobStore } from './jobs/job-store.js';
+import { Jobs } from './jobs/jobs.js';
+import { trainedModelsFolder } from './jobs/trained-models.js';
+import { trainerLimits } from './jobs/trainer-process.js';
 import { createLogger } from './log.js';
 import { createMetrics } from './metrics.js';
 import type { Manifest } from './model/manifest.js';
@@ -28,16 +32,24 @@ async function main(): Promise<void> {
   const logger = createLogger(config.logLevel);
   const metrics = createMetrics();
   const adminToken = loadAdminToken(config.adminToken, config.dataDir);
+  const trainedModelsDir = trainedModelsFolder(config.dataDir);
   const [models, collections] = await Promise.all([
-    ModelRegistry.open({ ...config, metrics }),
+    ModelRegistry.open({ ...config, trainedModelsDir, metrics }),
     Collections.open({ dataDir: config.dataDir, metrics }),
   ]);
-  const app = await buildApp({ config, metrics, models, collections, adminToken: adminToken.token }, { logger });
+  // After the collections: they hold the lock of the data directory.
+  const store = new JobStore(config.dataDir);
+  const trainer = trainerLimits(config, jobEnvironment(process.env));
+  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, logger });
+  const parts = { config, metrics, models, collections, jobs, adminToken: adminToken.token };
+  const app = await buildApp(parts, { logger });
   await app.listen({ host: config.host, port: config.port });
 
   const close = async (signal: string): Promise<void> => {
     logger.info({ signal }, 'closing: accepted requests are answered first');
+    const jobsClosed = jobs.close();
     await app.close();
+    await jobsClosed;
     await collections.close();
     await models.close();
     process.exit(0);

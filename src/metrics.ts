@@ -8,6 +8,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 const REQUEST_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const STAGE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 const COMMIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
+const JOB_SECONDS = [1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
 const POWERS_OF_TWO_TO_1024 = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 const BATCH_TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768];
 /** Entropy of the anchor weights over the log of the token count: 0 is one anchor, 1 is mean pooling. */
@@ -163,6 +164,25 @@ export function createMetrics() {
         const { writtenAtMs } = newestSnapshot;
         this.set(writtenAtMs === undefined ? -1 : (Date.now() - writtenAtMs) / 1000);
       },
+    }),
+    jobs: new Gauge({
+      name: 'anchorage_jobs',
+      help: 'Jobs that are kept, by type and state.',
+      labelNames: ['type', 'state'],
+      registers,
+    }),
+    jobProgress: new Gauge({
+      name: 'anchorage_job_progress_ratio',
+      help: 'How far a running job is, from 0 to 1; the series goes when the job is over.',
+      labelNames: ['id'],
+      registers,
+    }),
+    jobDuration: new Histogram({
+      name: 'anchorage_job_duration_seconds',
+      help: 'Time from the last start of a job to its end.',
+      labelNames: ['type'],
+      buckets: JOB_SECONDS,
+      registers,
     }),
   };
   presentFromTheFirstScrape(metrics);

@@ -225,7 +225,7 @@ function invalid(path: string, problem: string): AnchorageError {
 }
 
 /** name@version */
-export const modelId = ({ name, version }: Manifest): string => `${name}@${version}`;
+export const modelId = ({ name, version }: Pick<Manifest, 'name' | 'version'>): string => `${name}@${version}`;
 
 /** What a collection keeps of the model that made its vectors. */
 export const modelIdentity = (manifest: Manifest): { fingerprint: string; id: string; dimensions: number } => ({

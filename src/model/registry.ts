@@ -8,6 +8,7 @@
  * A failure in step 1 leaves everything as it was. A version can also be held beside the live one: the next one, while
  * collections are embedded by it, or the one before, while collections still hold its vectors.
  */
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -17,6 +18,8 @@ import { type Manifest, MODEL_NAME_PATTERN, readManifest } from './manifest.js';
 
 export interface RegistryOptions extends EmbedderLimits {
   readonly modelsDir: string;
+  /** A second folder of model versions, looked at after the first: those that were trained here. */
+  readonly trainedModelsDir?: string;
   /** `name` or `name@version`. */
   readonly model: string;
 }
@@ -47,7 +50,7 @@ export class ModelRegistry {
   /** Loads the configured model. */
   static async open(options: RegistryOptions): Promise<ModelRegistry> {
     const [name = '', version] = options.model.split('@');
-    const chosen = version ?? (await soleVersion(options.modelsDir, name));
+    const chosen = version ?? (await soleVersion(options, name));
     return new ModelRegistry(options, await load(options, name, chosen));
   }
 
@@ -99,15 +102,36 @@ export class ModelRegistry {
     if (this.#held.delete(embedder)) this.#retiring.set(embedder, this.#retire(embedder));
   }
 
-  /** Every version folder, by name and version. */
+  /** Every version folder, by folder, name and version. */
   async list(): Promise<ModelSummary[]> {
-    const { modelsDir } = this.#options;
-    const names = await folders(modelsDir);
-    const summaries = names.map(async (name) => {
-      const versions = await folders(join(modelsDir, name));
-      return Promise.all(versions.map((version) => this.#summary(name, version)));
+    const summaries: Promise<ModelSummary>[] = [];
+    for (const modelsDir of modelsDirs(this.#options)) {
+      for (const name of await folders(modelsDir)) {
+        for (const version of await folders(join(modelsDir, name))) summaries.push(this.#summary(name, version));
+      }
+    }
+    return Promise.all(summaries);
+  }
+
+  /** Where the files of the version that answers now lie. */
+  get liveFolder(): string {
+    return versionFolder(this.#options, this.#live.manifest.name, this.#live.manifest.version)!;
+  }
+
+  /**
+   * Where the files of a version lie.
+   * @param id name@version
+   * @throws AnchorageError VALIDATION, NOT_FOUND.
+   */
+  folderOf(id: string): string {
+    const [name = '', version = ''] = id.split('@');
+    checkName(name);
+    checkName(version);
+    const folder = versionFolder(this.#options, name, version);
+    if (folder) return folder;
+    throw new AnchorageError('NOT_FOUND', `there is no model version ${id}; GET /admin/models lists them`, {
+      field: 'model',
     });
-    return (await Promise.all(summaries)).flat();
   }
 
   /** Makes a version live; resolves when it is. Nothing happens where it is already. One at a time: a second call meanwhile is a CONFLICT. */
@@ -158,7 +182,7 @@ export class ModelRegistry {
     const { manifest: live } = this.#live;
     const summary = { name, version, live: live.name === name && live.version === version };
     try {
-      const manifest = await readManifest(join(this.#options.modelsDir, name, version));
+      const manifest = await readManifest(versionFolder(this.#options, name, version)!);
       return { ...summary, manifest, problem: undefined };
     } catch (error) {
       if (!(error instanceof AnchorageError)) throw error;
@@ -178,21 +202,25 @@ export class ModelRegistry {
 async function load(options: RegistryOptions, name: string, version: string): Promise<Embedder> {
   checkName(name);
   checkName(version);
-  const versions = await folders(join(options.modelsDir, name));
-  if (!versions.includes(version)) {
+  const folder = versionFolder(options, name, version);
+  if (!folder) {
+    const versions = await versionsOf(options, name);
     const known = versions.length > 0 ? `it has ${versions.join(', ')}` : `${options.modelsDir} has no model ${name}`;
     throw new AnchorageError('NOT_FOUND', `no version ${version} of ${name}: ${known}`);
   }
-  return Embedder.load({ ...options, folder: join(options.modelsDir, name, version) });
+  return Embedder.load({ ...options, folder });
 }
 
 /**
  * The version that a bare name stands for: the only one there is; among several the highest, in the order of their
  * names, of those that end in "-int8", which are small, fast and batch-invariant; without any of these it must be said.
  */
-async function soleVersion(modelsDir: string, name: string): Promise<string> {
+async function soleVersion(options: RegistryOptions, name: string): Promise<string> {
   checkName(name);
-  const versions = await folders(join(modelsDir, name));
+  const { modelsDir } = options;
+  // What was trained here is served where it was deployed or is asked for by its version, not for being the newest.
+  const supplied = await folders(join(modelsDir, name));
+  const versions = supplied.length > 0 ? supplied : await versionsOf(options, name);
   const [only] = versions;
   if (only && versions.length === 1) return only;
   const preferred = versions.filter((version) => version.endsWith('-int8')).at(-1);
@@ -204,6 +232,18 @@ async function soleVersion(modelsDir: string, name: string): Promise<string> {
     );
   throw new AnchorageError('NOT_FOUND', `${modelsDir} has no model ${name}`);
 }
+
+const modelsDirs = ({ modelsDir, trainedModelsDir }: RegistryOptions): string[] =>
+  trainedModelsDir === undefined ? [modelsDir] : [modelsDir, trainedModelsDir];
+
+/** Both names are checked before. @returns undefined where neither folder has the version. */
+const versionFolder = (options: RegistryOptions, name: string, version: string): string | undefined =>
+  modelsDirs(options)
+    .map((modelsDir) => join(modelsDir, name, version))
+    .find((folder) => existsSync(folder));
+
+const versionsOf = async (options: RegistryOptions, name: string): Promise<string[]> =>
+  (await Promise.all(modelsDirs(options).map((modelsDir) => folders(join(modelsDir, name))))).flat().sort();
 
 /** Names of the model folders or versions in a folder, in order; none where it does not exist. */
 async function folders(path: string): Promise<string[]> {

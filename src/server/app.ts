@@ -15,6 +15,7 @@ import Fastify, {
   type RawRequestDefaultExpression,
   type RawServerDefault,
 } from 'fastify';
+import { auditRoutes, registerAudit } from './audit.js';
 import { registerAuth } from './auth.js';
 import { registerClosing } from './closing.js';
 import { registerErrorReplies } from './error-replies.js';
@@ -28,6 +29,7 @@ import { collectionRoutes } from './routes/collections.js';
 import { documentRoutes } from './routes/documents.js';
 import { embedRoutes } from './routes/embed.js';
 import { healthRoutes } from './routes/health.js';
+import { jobRoutes } from './routes/jobs.js';
 import { openaiRoutes } from './routes/openai.js';
 import { rerankRoutes } from './routes/rerank.js';
 import { searchRoutes } from './routes/search.js';
@@ -62,6 +64,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   registerErrorReplies(app);
   registerClosing(app);
   registerRequestMetrics(app, parts.metrics);
+  registerAudit(app, parts);
   registerAuth(app, parts);
   await app.register(swagger, OPENAPI);
   await app.register(swaggerUi, { routePrefix: '/docs' });
@@ -79,5 +82,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   searchRoutes(app, parts);
   snapshotRoutes(app, parts);
   adminModelRoutes(app, parts);
+  jobRoutes(app, parts);
+  auditRoutes(app, parts);
   return app;
 }

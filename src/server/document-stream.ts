@@ -10,7 +10,7 @@ import { type DocumentBody, DocumentSchema } from './document-embedding.js';
 import { storeDocuments } from './live-collection.js';
 import { type Line, ndjsonLines } from './ndjson.js';
 import type { Parts } from './parts.js';
-import { describeSchemaErrors, type SchemaError } from './schema-errors.js';
+import { describeTypeBoxErrors } from './schema-errors.js';
 
 const GROUP_DOCUMENTS = 128;
 const GROUP_CHARACTERS = 512 * 1024;
@@ -82,22 +82,8 @@ async function* groups(lines: AsyncIterable<Line>): AsyncGenerator<Line[]> {
 
 function checked({ number, value }: Line): DocumentBody {
   if (document.Check(value)) return value;
-  const { message } = describeSchemaErrors(asAjvErrors(document.Errors(value)));
+  const { message } = describeTypeBoxErrors(document.Errors(value));
   throw new AnchorageError('VALIDATION', `line ${number}: ${message}`, { field: `line ${number}` });
-}
-
-/** TypeBox names all unknown fields in one error and puts one for each before it; Ajv, whose errors are described, names one. */
-function asAjvErrors(
-  errors: readonly { keyword: string; instancePath: string; message: string; params: object }[],
-): SchemaError[] {
-  const known = errors.filter(({ keyword }) => keyword !== 'boolean');
-  return known.map(({ params, ...error }) => {
-    const { additionalProperties: [additionalProperty] = [], requiredProperties: [missingProperty] = [] } = params as {
-      additionalProperties?: string[];
-      requiredProperties?: string[];
-    };
-    return { ...error, params: { ...params, additionalProperty, missingProperty } };
-  });
 }
 
 function storeGroup(

@@ -1,6 +1,7 @@
 /** What the server is made of: main.ts composes these, tests compose their own, and every route is handed them. */
 import type { Config } from '../config.js';
 import type { Collections } from '../index/collections.js';
+import type { Jobs } from '../jobs/jobs.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelRegistry } from '../model/registry.js';
 
@@ -9,6 +10,7 @@ export interface Parts {
   readonly metrics: Metrics;
   readonly models: ModelRegistry;
   readonly collections: Collections;
+  readonly jobs: Jobs;
   /** What /admin routes ask for as a bearer token. */
   readonly adminToken: string;
 }

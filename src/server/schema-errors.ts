@@ -44,6 +44,32 @@ export function describeSchemaErrors(errors: readonly SchemaError[]): DescribedE
   }
 }
 
+/** What TypeBox's own validators find. */
+export interface TypeBoxError {
+  readonly keyword: string;
+  readonly instancePath: string;
+  readonly message: string;
+  readonly params: object;
+}
+
+/** The same sentence for what a TypeBox validator found. @param inside the field that was validated; none: the body itself. */
+export function describeTypeBoxErrors(errors: readonly TypeBoxError[], inside = ''): DescribedError {
+  const place = inside === '' ? '' : `/${inside}`;
+  // TypeBox names all unknown fields in one error and puts one for each before it; Ajv names one.
+  const known = errors.filter(({ keyword }) => keyword !== 'boolean');
+  return describeSchemaErrors(
+    known.map(({ params, ...error }) => {
+      const { additionalProperties: [additionalProperty] = [], requiredProperties: [missingProperty] = [] } =
+        params as {
+          additionalProperties?: string[];
+          requiredProperties?: string[];
+        };
+      const instancePath = `${place}${error.instancePath}`;
+      return { ...error, instancePath, params: { ...params, additionalProperty, missingProperty } };
+    }),
+  );
+}
+
 /** `/inputs/3/text` -> `inputs[3].text`, with JSON pointer escapes undone. */
 function fieldPath(pointer: string): string {
   return pointer

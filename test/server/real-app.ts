@@ -4,6 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../../src/config.js';
 import { Collections } from '../../src/index/collections.js';
+import { JobStore } from '../../src/jobs/job-store.js';
+import { Jobs } from '../../src/jobs/jobs.js';
+import { trainedModelsFolder } from '../../src/jobs/trained-models.js';
+import { trainerLimits } from '../../src/jobs/trainer-process.js';
 import { createMetrics } from '../../src/metrics.js';
 import { ModelRegistry } from '../../src/model/registry.js';
 import { type App, buildApp } from '../../src/server/app.js';
@@ -23,15 +27,17 @@ export async function openRealApp(...flags: string[]): Promise<RealApp> {
   const argv = ['--data-dir', dataDir, '--log-level', 'silent', ...flags];
   const config = readConfig({ argv, env: {} }) as Config;
   const metrics = createMetrics();
-  const models = await ModelRegistry.open({ ...config, metrics });
+  const models = await ModelRegistry.open({ ...config, trainedModelsDir: trainedModelsFolder(dataDir), metrics });
   const collections = await Collections.open({ dataDir, metrics });
-  const parts: Parts = { config, metrics, models, collections, adminToken: ADMIN_TOKEN };
+  const trainer = trainerLimits(config, process.env);
+  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store: new JobStore(dataDir) });
+  const parts: Parts = { config, metrics, models, collections, jobs, adminToken: ADMIN_TOKEN };
   const app = await buildApp(parts);
   return {
     app,
     parts,
     close: async () => {
-      await app.close();
+      await Promise.all([jobs.close(), app.close()]);
       await collections.close();
       await models.close();
       rmSync(dataDir, { recursive: true, force: true });
