@@ -27,8 +27,15 @@ const PAGE_BYTES = 8192;
 const CHECKPOINT_PAGES = 1000;
 const CACHE_KIB = 32 * 1024;
 
-/** The one connection that writes. better-sqlite3 is built with WAL at synchronous=NORMAL: FULL has to be asked for. */
+/** The one connection that writes a collection. */
 export function openForWriting(path: string): Connection {
+  const db = openDurable(path);
+  migrate(db);
+  return db;
+}
+
+/** Any file whose commits survive a power cut. better-sqlite3 is built with WAL at synchronous=NORMAL: FULL has to be asked for. */
+export function openDurable(path: string): Connection {
   const db = new Database(path);
   db.pragma(`page_size = ${PAGE_BYTES}`);
   db.pragma('auto_vacuum = INCREMENTAL');
@@ -40,7 +47,6 @@ export function openForWriting(path: string): Connection {
   db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   db.pragma(`cache_size = -${CACHE_KIB}`);
   db.pragma('busy_timeout = 5000');
-  migrate(db);
   return db;
 }
 

@@ -10,7 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { AnchorageError } from '../errors.js';
-import { type Connection, openForWriting } from '../index/database.js';
+import { type Connection, openDurable } from '../index/database.js';
 import { isOver, JOB_STATES, JOB_TYPES, type Job, type JobEvent, type JobMemory, type JobState } from './job.js';
 import { type EventRow, eventOf, type JobRow, jobOf } from './job-rows.js';
 import type { Counted, JobPatch, NewEvent, NewJob } from './store-operations.js';
@@ -39,7 +39,7 @@ export class JobTables {
   private readonly db: Connection;
 
   constructor(file: string) {
-    this.db = openForWriting(file);
+    this.db = openDurable(file);
     this.db.exec(`
       CREATE TABLE IF NOT EXISTS jobs (
         position INTEGER PRIMARY KEY AUTOINCREMENT,
