@@ -9,6 +9,8 @@ import { AnchorageError } from './errors.js';
 import { Collections } from './index/collections.js';
 import { JobStore } from './jobs/job-store.js';
 import { Jobs } from './jobs/jobs.js';
+import { startingModel } from './jobs/live-model.js';
+import { RecentQueries } from './jobs/recent-queries.js';
 import { trainedModelsFolder } from './jobs/trained-models.js';
 import { trainerLimits } from './jobs/trainer-process.js';
 import { createLogger } from './log.js';
@@ -33,15 +35,16 @@ async function main(): Promise<void> {
   const metrics = createMetrics();
   const adminToken = loadAdminToken(config.adminToken, config.dataDir);
   const trainedModelsDir = trainedModelsFolder(config.dataDir);
-  const [models, collections] = await Promise.all([
-    ModelRegistry.open({ ...config, trainedModelsDir, metrics }),
-    Collections.open({ dataDir: config.dataDir, metrics }),
-  ]);
-  // After the collections: they hold the lock of the data directory.
   const store = new JobStore(config.dataDir);
+  const model = await startingModel(store, config.model);
+  const models = await ModelRegistry.open({ ...config, model, trainedModelsDir, metrics });
+  const liveFingerprint = models.live.manifest.fingerprint;
+  const collections = await Collections.open({ dataDir: config.dataDir, metrics, liveFingerprint });
+  // Jobs go on after the collections are open: these hold the lock of the data directory.
+  const recentQueries = new RecentQueries();
   const trainer = trainerLimits(config, jobEnvironment(process.env));
-  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, logger });
-  const parts = { config, metrics, models, collections, jobs, adminToken: adminToken.token };
+  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, recentQueries, logger });
+  const parts = { config, metrics, models, collections, jobs, recentQueries, adminToken: adminToken.token };
   const app = await buildApp(parts, { logger });
   await app.listen({ host: config.host, port: config.port });
 

@@ -23,6 +23,8 @@ export const REJECTION_REASONS = ['queue_full', 'body_too_large', 'too_many_text
 export const SEARCH_MODES = ['dense', 'sparse', 'hybrid'] as const;
 export const SEARCH_PATHS = ['hnsw', 'exact', 'fulltext'] as const;
 
+export const DEPLOYMENT_OUTCOMES = ['flipped', 'refused'] as const;
+
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** A registry of its own for each server, so that two servers in one process (tests) do not share counters. */
@@ -177,6 +179,12 @@ export function createMetrics() {
       labelNames: ['id'],
       registers,
     }),
+    deployments: new Counter({
+      name: 'anchorage_deployments_total',
+      help: 'Deployments that flipped to another model, or were refused by their gate.',
+      labelNames: ['outcome'],
+      registers,
+    }),
     jobDuration: new Histogram({
       name: 'anchorage_job_duration_seconds',
       help: 'Time from the last start of a job to its end.',
@@ -190,6 +198,7 @@ export function createMetrics() {
 }
 
 interface Labelled {
+  deployments: Counter<'outcome'>;
   stageDuration: Histogram<'stage'>;
   embedTexts: Counter<'lane'>;
   embedTokens: Counter<'lane'>;
@@ -205,6 +214,7 @@ function presentFromTheFirstScrape(metrics: Labelled): void {
     metrics.queueDepth.set({ lane }, 0);
   }
   for (const stage of STAGES) metrics.stageDuration.zero({ stage });
+  for (const outcome of DEPLOYMENT_OUTCOMES) metrics.deployments.inc({ outcome }, 0);
   for (const reason of REJECTION_REASONS) metrics.rejected.inc({ reason }, 0);
   for (const mode of SEARCH_MODES) for (const path of SEARCH_PATHS) metrics.searchDuration.zero({ mode, path });
 }

@@ -57,6 +57,16 @@ export class NextGeneration {
     this.threads.changed(this.of);
   }
 
+  /**
+   * Ids of the documents that are nearest to a vector of the new model, the nearest first.
+   * @param exact passes over every vector instead of walking the graph.
+   */
+  async nearest(vector: Float32Array, k: number, exact = false): Promise<string[]> {
+    const request = { vector, k, exact, include: [] };
+    const { ranked, documents } = await this.threads.searcher.call('search', { ...this.of, request });
+    return ranked.flatMap(({ label }) => documents.get(label)?.id ?? []);
+  }
+
   async state(): Promise<FillState> {
     const [counts, backlog] = await Promise.all([this.threads.reader.call('fillState', this.of), this.backlog()]);
     return { ...counts, backlog };

@@ -68,22 +68,28 @@ export class JobContext {
     range: readonly [number, number],
     run: () => Promise<Result>,
   ): Promise<Result> {
-    const [from, to] = this.range;
-    const within = (share: number): number => from + share * (to - from);
-    const before = this.range;
     const done = this.memory.steps[name] as Result | undefined;
     if (done) return done;
     this.throwIfStopped();
-    this.range = [within(range[0]), within(range[1])];
+    const before = this.range;
+    this.range = range;
     try {
       this.at(name);
       const result = await run();
       this.memory = { steps: { ...this.memory.steps, [name]: result } };
-      await this.write({ memory: this.memory, progress: this.range[1], etaSeconds: null });
+      await this.write({ memory: this.memory, progress: range[1], etaSeconds: null });
       return result;
     } finally {
       this.range = before;
     }
+  }
+
+  /** What is told inside is told of this share of the job. */
+  within(range: readonly [number, number], tell: () => void): void {
+    const before = this.range;
+    this.range = range;
+    tell();
+    this.range = before;
   }
 
   /** Says what is being done, and how much of it. @param share 0 to 1, of the step. */

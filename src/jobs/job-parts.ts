@@ -3,7 +3,9 @@ import type { Config } from '../config.js';
 import type { Collections } from '../index/collections.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelRegistry } from '../model/registry.js';
+import type { DeploymentTurn } from './deployment-turn.js';
 import type { JobStore } from './job-store.js';
+import type { RecentQueries } from './recent-queries.js';
 import type { TrainerLimits } from './trainer-process.js';
 
 export interface JobLogger {
@@ -19,6 +21,8 @@ export interface JobParts {
   readonly collections: Collections;
   readonly trainer: TrainerLimits;
   readonly store: JobStore;
+  readonly recentQueries: RecentQueries;
+  readonly turn: DeploymentTurn;
   /** Absent: nowhere. */
   readonly logger?: JobLogger;
 }

@@ -13,7 +13,7 @@ import { AnchorageError } from '../errors.js';
 import { type Connection, openDurable } from '../index/database.js';
 import { isOver, JOB_STATES, JOB_TYPES, type Job, type JobEvent, type JobMemory, type JobState } from './job.js';
 import { type EventRow, eventOf, type JobRow, jobOf } from './job-rows.js';
-import type { Counted, JobPatch, NewEvent, NewJob } from './store-operations.js';
+import type { Counted, JobPatch, NewEvent, NewJob, RepeatableRequest } from './store-operations.js';
 
 /** Progress events of a job that are kept. */
 const PROGRESS_EVENTS_MAX = 4_000;
@@ -65,16 +65,10 @@ export class JobTables {
    * @throws AnchorageError OVERLOADED where the queue is full, CONFLICT where the key belongs to another request.
    */
   create({ id, type, params, createdAt, queuedMax, idempotencyKey }: NewJob): { job: Job; isNew: boolean } {
-    const requestHash = createHash('sha256')
-      .update(JSON.stringify([type, params]))
-      .digest('hex');
+    const request = { type, params, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
     return this.db.transaction(() => {
-      const before = idempotencyKey === undefined ? undefined : this.byKey(idempotencyKey);
-      if (before) {
-        if (before.request_hash === requestHash) return { job: jobOf(before), isNew: false };
-        const message = `Idempotency-Key: it belongs to job ${before.id}, which was asked for with other params; take a new one`;
-        throw new AnchorageError('CONFLICT', message, { field: 'Idempotency-Key' });
-      }
+      const before = this.find(request);
+      if (before) return { job: before, isNew: false };
       const queued = this.db.prepare("SELECT count(*) FROM jobs WHERE state = 'queued'").pluck().get() as number;
       if (queued >= queuedMax) {
         const message = `${queued} jobs are waiting, the most allowed; cancel one, or wait until one has run`;
@@ -85,9 +79,18 @@ export class JobTables {
           `INSERT INTO jobs (id, type, state, params, created_at, idempotency_key, request_hash)
            VALUES (?, ?, 'queued', ?, ?, ?, ?)`,
         )
-        .run(id, type, JSON.stringify(params), createdAt, idempotencyKey ?? null, requestHash);
+        .run(id, type, JSON.stringify(params), createdAt, idempotencyKey ?? null, hashOf(request));
       return { job: this.get({ id })!, isNew: true };
     })();
+  }
+
+  /** The job that the same idempotency key made before. @throws AnchorageError CONFLICT where that was another request. */
+  find({ idempotencyKey, ...request }: RepeatableRequest): Job | undefined {
+    const before = idempotencyKey === undefined ? undefined : this.byKey(idempotencyKey);
+    if (!before) return undefined;
+    if (before.request_hash === hashOf(request)) return jobOf(before);
+    const message = `Idempotency-Key: it belongs to job ${before.id}, which was asked for with other params; take a new one`;
+    throw new AnchorageError('CONFLICT', message, { field: 'Idempotency-Key' });
   }
 
   get({ id }: { id: string }): Job | undefined {
@@ -228,3 +231,8 @@ export class JobTables {
       .run(id, id);
   }
 }
+
+const hashOf = ({ type, params }: RepeatableRequest): string =>
+  createHash('sha256')
+    .update(JSON.stringify([type, params]))
+    .digest('hex');

@@ -7,8 +7,8 @@
  *     └─────────────┴────► cancelled
  */
 
-/** In the order in which a model is made. */
-export const JOB_TYPES = ['synthesize', 'finetune', 'evaluate', 'export'] as const;
+/** In the order in which a pipeline runs them; pipeline is all of them. */
+export const JOB_TYPES = ['synthesize', 'finetune', 'evaluate', 'export', 'deploy', 'reindex', 'pipeline'] as const;
 export type JobType = (typeof JOB_TYPES)[number];
 
 export const JOB_STATES = ['queued', 'running', 'succeeded', 'failed', 'cancelled'] as const;
@@ -20,7 +20,8 @@ export const isOver = (state: JobState): boolean => state !== 'queued' && state 
 export const LANES = ['training', 'light'] as const;
 export type JobLane = (typeof LANES)[number];
 
-export const laneOf = (type: JobType): JobLane => (type === 'synthesize' || type === 'finetune' ? 'training' : 'light');
+export const laneOf = (type: JobType): JobLane =>
+  type === 'synthesize' || type === 'finetune' || type === 'pipeline' ? 'training' : 'light';
 
 export type Json = Record<string, unknown>;
 

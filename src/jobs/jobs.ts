@@ -9,7 +9,9 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AnchorageError } from '../errors.js';
-import { checkParams } from './check-params.js';
+import { modelId } from '../model/manifest.js';
+import { checkParams, fillParams } from './check-params.js';
+import { DeploymentTurn } from './deployment-turn.js';
 import {
   isOver,
   type Job,
@@ -28,6 +30,7 @@ import { JobLog } from './job-log.js';
 import type { JobParts } from './job-parts.js';
 import type { JobStore } from './job-store.js';
 import { KINDS } from './kinds/kinds.js';
+import { readLive } from './live-model.js';
 import { endLeftover, type GroupIdentity } from './process-group.js';
 import { Stopped } from './trainer-process.js';
 
@@ -57,7 +60,8 @@ export class Jobs {
   }
 
   /** Opens the queue and goes on with what an earlier life of the server left. */
-  static async open(parts: JobParts): Promise<Jobs> {
+  static async open(given: Omit<JobParts, 'turn'>): Promise<Jobs> {
+    const parts = { ...given, turn: new DeploymentTurn() };
     const jobs = new Jobs(parts);
     for (const { job, process } of await parts.store.call('inOrder', { state: 'running' }))
       await jobs.takeUp(job, process);
@@ -82,6 +86,8 @@ export class Jobs {
    */
   async submit(type: JobType, params: Json, idempotencyKey?: string): Promise<{ job: Job; isNew: boolean }> {
     const { dataDir, jobQueueMax: queuedMax } = this.parts.config;
+    const before = idempotencyKey && (await this.store.call('find', { idempotencyKey, type, params }));
+    if (before) return { job: before, isNew: false };
     checkParams(type, params, dataDir);
     await KINDS[type].check?.(params as never, this.parts, this);
     const now = new Date();
@@ -104,6 +110,34 @@ export class Jobs {
       this.pump();
     }
     return made;
+  }
+
+  /**
+   * Queues the deployment of what was live before the last one.
+   * @throws AnchorageError CONFLICT where nothing was kept to go back to, or another deployment runs.
+   */
+  async rollBack(): Promise<Job> {
+    const { config, models } = this.parts;
+    const live = await readLive(this.store, config.model);
+    if (live?.previous === undefined) {
+      throw new AnchorageError(
+        'CONFLICT',
+        `nothing was kept that ${modelId(models.live.manifest)} could be rolled back to`,
+      );
+    }
+    const filled = fillParams('deploy', { model: live.previous, gate: 'always' });
+    if ('faults' in filled) throw new Error(`the params of a rollback are refused: ${JSON.stringify(filled.faults)}`);
+    return (await this.submit('deploy', filled.params)).job;
+  }
+
+  /** @throws AnchorageError CONFLICT */
+  refuseWhileDeploying(): void {
+    const { takenBy } = this.parts.turn;
+    if (takenBy === undefined) return;
+    throw new AnchorageError(
+      'CONFLICT',
+      `job ${takenBy} changes the live model at the moment; wait for it, or cancel it`,
+    );
   }
 
   /** @throws AnchorageError NOT_FOUND */

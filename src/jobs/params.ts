@@ -72,6 +72,43 @@ const training = {
   ),
 };
 
+const Gate = Type.Union(
+  [
+    Type.Enum(['better', 'always', 'never']),
+    Type.Object(
+      {
+        rule: Type.Enum(['better', 'always', 'never'], { default: 'better' }),
+        alpha: Type.Number({ exclusiveMinimum: 0, maximum: 0.5, default: 0.05 }),
+        gain: Type.Enum(['significant', 'any', 'none'], { default: 'significant' }),
+        lossMax: optional(Type.Number({ minimum: 0, maximum: 100, description: 'points; beyond it any loss counts' })),
+      },
+      closed,
+    ),
+  ],
+  {
+    default: 'better',
+    description: '"better", "always", "never", or {rule, alpha, gain: "significant" | "any" | "none", lossMax}',
+  },
+);
+
+const deployment = {
+  gate: Gate,
+  sets: optional(Type.Array(path('a folder of an evaluation set'), { maxItems: 50 })),
+  queriesMax: count(10, 100_000, 1000, 'queries of each set'),
+  documentsMax: count(100, 10_000_000, 20_000, 'documents of each set'),
+  keepPrevious: Type.Boolean({
+    default: true,
+    description: 'keep the old model and its vectors, so that POST /admin/models/rollback can go back to them',
+  }),
+  textsPerSecond: optional(
+    Type.Number({
+      exclusiveMinimum: 0,
+      maximum: 1_000_000,
+      description: 'bounds re-embedding; default: as fast as bulk work goes, behind queries',
+    }),
+  ),
+};
+
 const quantization = Type.Enum(['int8', 'float32', 'int8-dynamic'], { default: 'int8' });
 
 export const PARAMS = {
@@ -103,10 +140,32 @@ export const PARAMS = {
     },
     closed,
   ),
+  deploy: Type.Object({ model: ModelId, ...deployment }, closed),
+  reindex: Type.Object({ collection: CollectionName, textsPerSecond: deployment.textsPerSecond }, closed),
+  pipeline: Type.Object(
+    {
+      collection: CollectionName,
+      synthesize: Type.Object(synthesis, { ...closed, default: {} }),
+      finetune: Type.Object(training, { ...closed, default: {} }),
+      export: Type.Object({ quantization, name: optional(NewName) }, { ...closed, default: {} }),
+      heldOut: Type.Number({
+        minimum: 0.05,
+        maximum: 0.5,
+        default: 0.2,
+        description: 'share of the passages whose queries are not trained on, and judge the result',
+      }),
+      ...deployment,
+    },
+    closed,
+  ),
 } as const satisfies Record<JobType, TSchema>;
 
 export type SynthesizeParams = Static<typeof PARAMS.synthesize>;
-export type SynthesisParams = Omit<SynthesizeParams, 'collection' | 'corpus'>;
+export type SynthesisParams = Static<typeof PARAMS.pipeline.properties.synthesize>;
 export type FinetuneParams = Static<typeof PARAMS.finetune>;
 export type EvaluateParams = Static<typeof PARAMS.evaluate>;
 export type ExportParams = Static<typeof PARAMS.export>;
+export type DeployParams = Static<typeof PARAMS.deploy>;
+export type ReindexParams = Static<typeof PARAMS.reindex>;
+export type PipelineParams = Static<typeof PARAMS.pipeline>;
+export type GateParam = Static<typeof Gate>;

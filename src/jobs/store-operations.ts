@@ -1,14 +1,17 @@
 /** What the main thread may ask of the thread that holds jobs.sqlite; see job-tables.ts for what each does. */
 import type { Job, JobError, JobEvent, JobMemory, JobState, JobType, Json } from './job.js';
 
-export interface NewJob {
-  readonly id: string;
+export interface RepeatableRequest {
   readonly type: JobType;
   readonly params: Json;
+  readonly idempotencyKey?: string;
+}
+
+export interface NewJob extends RepeatableRequest {
+  readonly id: string;
   readonly createdAt: string;
   /** Jobs that may wait. */
   readonly queuedMax: number;
-  readonly idempotencyKey?: string;
 }
 
 export interface JobPatch {
@@ -40,6 +43,7 @@ export interface Counted {
 
 export type StoreOperations = {
   create: (argument: NewJob) => { job: Job; isNew: boolean };
+  find: (argument: RepeatableRequest & { idempotencyKey: string }) => Job | undefined;
   get: (argument: { id: string }) => Job | undefined;
   memory: (argument: { id: string }) => JobMemory;
   list: (argument: { limit: number; state?: JobState }) => Job[];

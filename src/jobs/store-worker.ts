@@ -24,6 +24,7 @@ function guarded<Argument, Answer>(operation: (argument: Argument) => Answer): (
 
 serveCalls<StoreOperations>(parentPort!, {
   create: guarded((argument) => tables.create(argument)),
+  find: (argument) => tables.find(argument),
   get: (argument) => tables.get(argument),
   memory: (argument) => tables.memory(argument),
   list: (argument) => tables.list(argument),

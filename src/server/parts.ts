@@ -2,6 +2,7 @@
 import type { Config } from '../config.js';
 import type { Collections } from '../index/collections.js';
 import type { Jobs } from '../jobs/jobs.js';
+import type { RecentQueries } from '../jobs/recent-queries.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelRegistry } from '../model/registry.js';
 
@@ -11,6 +12,8 @@ export interface Parts {
   readonly models: ModelRegistry;
   readonly collections: Collections;
   readonly jobs: Jobs;
+  /** What deployments compare two models by. */
+  readonly recentQueries: RecentQueries;
   /** What /admin routes ask for as a bearer token. */
   readonly adminToken: string;
 }

@@ -9,6 +9,7 @@ import { fillParams } from '../../src/jobs/check-params.js';
 import type { Job, JobEvent, JobType, Json } from '../../src/jobs/job.js';
 import { JobStore } from '../../src/jobs/job-store.js';
 import { Jobs } from '../../src/jobs/jobs.js';
+import { RecentQueries } from '../../src/jobs/recent-queries.js';
 import { type TrainerLimits, trainerLimits } from '../../src/jobs/trainer-process.js';
 import { createMetrics } from '../../src/metrics.js';
 import { ModelRegistry } from '../../src/model/registry.js';
@@ -41,7 +42,15 @@ afterEach(async () => {
 async function open(trainerDir: string, limits: Partial<TrainerLimits> = {}): Promise<void> {
   const config = readConfig({ argv: ['--data-dir', dataDir, '--job-queue-max', '3'], env: {} }) as Config;
   const trainer = { ...trainerLimits({ ...config, trainerDir, jobPriority: 'normal' }, process.env), ...limits };
-  jobs = await Jobs.open({ config, metrics, models, collections, trainer, store: new JobStore(dataDir) });
+  jobs = await Jobs.open({
+    config,
+    metrics,
+    models,
+    collections,
+    trainer,
+    store: new JobStore(dataDir),
+    recentQueries: new RecentQueries(),
+  });
 }
 
 async function submit(type: JobType, given: Json, key?: string): Promise<Job> {

@@ -6,6 +6,7 @@ import { type Config, readConfig } from '../../src/config.js';
 import { Collections } from '../../src/index/collections.js';
 import { JobStore } from '../../src/jobs/job-store.js';
 import { Jobs } from '../../src/jobs/jobs.js';
+import { RecentQueries } from '../../src/jobs/recent-queries.js';
 import { trainedModelsFolder } from '../../src/jobs/trained-models.js';
 import { trainerLimits } from '../../src/jobs/trainer-process.js';
 import { createMetrics } from '../../src/metrics.js';
@@ -30,8 +31,17 @@ export async function openRealApp(...flags: string[]): Promise<RealApp> {
   const models = await ModelRegistry.open({ ...config, trainedModelsDir: trainedModelsFolder(dataDir), metrics });
   const collections = await Collections.open({ dataDir, metrics });
   const trainer = trainerLimits(config, process.env);
-  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store: new JobStore(dataDir) });
-  const parts: Parts = { config, metrics, models, collections, jobs, adminToken: ADMIN_TOKEN };
+  const recentQueries = new RecentQueries();
+  const jobs = await Jobs.open({
+    config,
+    metrics,
+    models,
+    collections,
+    trainer,
+    store: new JobStore(dataDir),
+    recentQueries,
+  });
+  const parts: Parts = { config, metrics, models, collections, jobs, recentQueries, adminToken: ADMIN_TOKEN };
   const app = await buildApp(parts);
   return {
     app,

@@ -28,7 +28,7 @@ const JobBody = Type.Object(
 const Nullable = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
   Type.Union([schema, Type.Null()]);
 const Anything = Type.Object({}, { additionalProperties: true });
-const JobJson = Type.Object({
+export const JobJson = Type.Object({
   id: Type.String(),
   type: Type.Enum([...JOB_TYPES]),
   state: Type.Enum([...JOB_STATES]),

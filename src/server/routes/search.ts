@@ -96,7 +96,9 @@ export function searchRoutes(app: App, parts: Parts): void {
       if (asked.texts.length > 0 || body.queries) checkInputBounds(asked.texts, asked.field, parts);
       const context: Context = { body, signal: hangUpSignal(reply), bounds: parts };
       const name = body.collection ?? DEFAULT_COLLECTION;
-      return withLiveCollection(parts, name, (live) => answer(live, asked, context));
+      const answered = await withLiveCollection(parts, name, (live) => answer(live, asked, context));
+      if (body.mode !== 'sparse') for (const text of asked.texts) parts.recentQueries.add(name, text);
+      return answered;
     },
   );
 }
