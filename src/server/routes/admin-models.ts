@@ -1,6 +1,7 @@
 /** GET /admin/models and POST /admin/models/{name}/{version}/activate, behind the admin token. */
 
 import { type Static, Type } from 'typebox';
+import type { Job } from '../../jobs/job.js';
 import { MODEL_NAME_PATTERN, modelId } from '../../model/manifest.js';
 import type { App } from '../app.js';
 
@@ -39,7 +40,7 @@ export function adminModelRoutes(app: App, parts: Parts): void {
     },
   );
 
-  app.post(
+  app.post<{ Reply: Job }>(
     '/admin/models/rollback',
     {
       schema: {
