@@ -51,6 +51,7 @@ export class Jobs {
   private readonly running = new Map<string, Running>();
   private readonly busy = new Set<JobLane>();
   private pumping: Promise<void> = Promise.resolve();
+  private submitting: Promise<unknown> = Promise.resolve();
   private closing = false;
   private readonly closed = new AbortController();
 
@@ -84,7 +85,14 @@ export class Jobs {
    * @param params filled by check-params.ts.
    * @throws AnchorageError VALIDATION, CONFLICT, OVERLOADED.
    */
-  async submit(type: JobType, params: Json, idempotencyKey?: string): Promise<{ job: Job; isNew: boolean }> {
+  submit(type: JobType, params: Json, idempotencyKey?: string): Promise<{ job: Job; isNew: boolean }> {
+    // One after the other: what a check looks at must not change before the job is in the queue.
+    const submitted = this.submitting.then(() => this.take(type, params, idempotencyKey));
+    this.submitting = submitted.catch(() => undefined);
+    return submitted;
+  }
+
+  private async take(type: JobType, params: Json, idempotencyKey?: string): Promise<{ job: Job; isNew: boolean }> {
     const { dataDir, jobQueueMax: queuedMax } = this.parts.config;
     const before = idempotencyKey && (await this.store.call('find', { idempotencyKey, type, params }));
     if (before) return { job: before, isNew: false };

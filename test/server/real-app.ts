@@ -6,6 +6,7 @@ import { type Config, readConfig } from '../../src/config.js';
 import { Collections } from '../../src/index/collections.js';
 import { JobStore } from '../../src/jobs/job-store.js';
 import { Jobs } from '../../src/jobs/jobs.js';
+import { startingModel } from '../../src/jobs/live-model.js';
 import { RecentQueries } from '../../src/jobs/recent-queries.js';
 import { trainedModelsFolder } from '../../src/jobs/trained-models.js';
 import { trainerLimits } from '../../src/jobs/trainer-process.js';
@@ -22,25 +23,22 @@ export interface RealApp {
   readonly close: () => Promise<void>;
 }
 
-/** @param flags as on the command line, after those that a test always wants. */
+/** @param flags as on the command line, after those that a test always wants. A --data-dir of the test's own is not removed. */
 export async function openRealApp(...flags: string[]): Promise<RealApp> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'anchorage-app-'));
-  const argv = ['--data-dir', dataDir, '--log-level', 'silent', ...flags];
+  const ownDir = mkdtempSync(join(tmpdir(), 'anchorage-app-'));
+  const argv = ['--data-dir', ownDir, '--log-level', 'silent', ...flags];
   const config = readConfig({ argv, env: {} }) as Config;
+  const { dataDir } = config;
   const metrics = createMetrics();
-  const models = await ModelRegistry.open({ ...config, trainedModelsDir: trainedModelsFolder(dataDir), metrics });
-  const collections = await Collections.open({ dataDir, metrics });
+  const store = new JobStore(dataDir);
+  const model = await startingModel(store, config.model);
+  const trainedModelsDir = trainedModelsFolder(dataDir);
+  const models = await ModelRegistry.open({ ...config, model, trainedModelsDir, metrics });
+  const liveFingerprint = models.live.manifest.fingerprint;
+  const collections = await Collections.open({ dataDir, metrics, liveFingerprint });
   const trainer = trainerLimits(config, process.env);
   const recentQueries = new RecentQueries();
-  const jobs = await Jobs.open({
-    config,
-    metrics,
-    models,
-    collections,
-    trainer,
-    store: new JobStore(dataDir),
-    recentQueries,
-  });
+  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, recentQueries });
   const parts: Parts = { config, metrics, models, collections, jobs, recentQueries, adminToken: ADMIN_TOKEN };
   const app = await buildApp(parts);
   return {
@@ -50,7 +48,7 @@ export async function openRealApp(...flags: string[]): Promise<RealApp> {
       await Promise.all([jobs.close(), app.close()]);
       await collections.close();
       await models.close();
-      rmSync(dataDir, { recursive: true, force: true });
+      rmSync(ownDir, { recursive: true, force: true });
     },
   };
 }
