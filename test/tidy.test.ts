@@ -49,7 +49,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   config: ['errors'],
   index: ['errors', 'metrics', 'worker-url'],
   model: ['pooling', 'errors', 'metrics', 'worker-url'],
-  jobs: ['model', 'index', 'config', 'errors', 'metrics'],
+  jobs: ['model', 'index', 'config', 'errors', 'metrics', 'worker-url'],
   server: ['jobs', 'model', 'index', 'pooling', 'config', 'errors', 'metrics', 'version'],
   'model-cli': ['model', 'config', 'errors', 'version'],
   main: ['server', 'jobs', 'model', 'index', 'config', 'errors', 'log', 'metrics', 'version'],
