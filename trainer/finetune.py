@@ -182,7 +182,8 @@ def _optimizer(weights: dict[str, torch.Tensor], recipe: Optimizer) -> torch.opt
         {"params": [weight for name, weight in weights.items() if weight.dim() <= 1 and name not in few], "weight_decay": 0.0, "peak": recipe.learning_rate},
         {"params": [weights[name] for name in sorted(few)], "weight_decay": 0.0, "peak": recipe.pooling_learning_rate},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate)
+    # Fused: one pass over the weights instead of a dozen, on the CPU as on a GPU.
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, fused=True)
 
 
 def _learning_rate(recipe: Optimizer, step: int, steps: int) -> float:

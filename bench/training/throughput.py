@@ -76,7 +76,7 @@ def main() -> None:
                  "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}}
         rows = {name: {"tokensPerSecond": round(medians[name]), "toStock": round(medians[name] / medians[STOCK], 3),
                        "rounds": [round(value) for value in values]} for name, values in rates.items()}
-        arguments.output.write_text(json.dumps({**about, "trainers": rows}, indent=1) + "\n", encoding="utf-8")
+        arguments.output.write_text(json.dumps({**about, "trainers": rows}, indent=2) + "\n", encoding="utf-8")
 
 
 def _ours(arguments: argparse.Namespace, pairs: Path, pooling: dict, output: Path) -> float:

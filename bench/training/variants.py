@@ -106,7 +106,7 @@ def _summarize(study: Study, arguments: argparse.Namespace, done: list[int]) -> 
              "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}}
     table = {name: _row(study, name, runs) for name in study.variants}
     summary = {**about, "variants": {name: {**table[name], "runs": facts[name]} for name in table}}
-    (arguments.output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (arguments.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     (arguments.output / "summary.md").write_text(markdown(study, table), encoding="utf-8")
     draw(study, table, arguments.output / "summary.svg")
     print(f"{study.title}: {len(done)} seeds, see {arguments.output}/summary.md", file=sys.stderr)
