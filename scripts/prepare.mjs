@@ -9,15 +9,17 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const NODE_MAJOR_MIN = 20;
+const NODE_MIN = { major: 20, minor: 12 };
 /** Which Node's binary interface the addons were installed for. */
 const ABI_STAMP = join('node_modules', '.anchorage-abi');
 export const root = fileURLToPath(new URL('..', import.meta.url));
 const inRoot = (...parts) => join(root, ...parts);
 
 export function prepare() {
-  const major = Number(process.versions.node.split('.')[0]);
-  if (major < NODE_MAJOR_MIN) fail(`Node ${NODE_MAJOR_MIN} or newer is needed; this is ${process.versions.node}`);
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < NODE_MIN.major || (major === NODE_MIN.major && minor < NODE_MIN.minor)) {
+    fail(`Node ${NODE_MIN.major}.${NODE_MIN.minor} or newer is needed; this is ${process.versions.node}`);
+  }
   installWhenStale();
   buildWhenStale();
 }

@@ -11,6 +11,7 @@ export const PEERS_FOLDER = fileURLToPath(new URL('../.peers/', import.meta.url)
 export const DRIVERS_FOLDER = fileURLToPath(new URL('./drivers/', import.meta.url));
 /** What every peer here runs on, and torch has wheels for. */
 const PYTHON = '3.11';
+const UV = 'uv==0.13.9';
 const ERROR_CHARACTERS = 600;
 
 /** @returns the folder in whose node_modules the packages lie. No install script runs: they fetch what CPUs do not need. */
@@ -24,9 +25,19 @@ export function npmEnvironment(name: string, packages: readonly string[]): strin
 /** @returns the folder of a virtual environment; its programs are in bin/. */
 export function pythonEnvironment(name: string, packages: readonly string[]): string {
   return once(name, packages, (folder) => {
-    runTool('uv', ['venv', '--quiet', '--clear', '--python', PYTHON, folder]);
-    runTool('uv', ['pip', 'install', '--quiet', '--python', folder, ...packages]);
+    runTool(uv(), ['venv', '--quiet', '--clear', '--python', PYTHON, folder]);
+    runTool(uv(), ['pip', 'install', '--quiet', '--python', folder, ...packages]);
   });
+}
+
+/** @returns the program uv: the one on the path, else one of its own under bench/.peers. */
+export function uv(): string {
+  if (spawnSync('uv', ['--version']).status === 0) return 'uv';
+  const folder = once('uv', [UV], (environment) => {
+    runTool('python3', ['-m', 'venv', environment]);
+    runTool(join(environment, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', UV]);
+  });
+  return join(folder, 'bin', 'uv');
 }
 
 /** Makes bench/.peers/<name> with `make`, unless it was made for the same `wanted` before. @returns the folder. */

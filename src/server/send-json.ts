@@ -5,7 +5,7 @@ import type { FastifyReply } from 'fastify';
 
 /** Below this an answer is made at once: under a millisecond of formatting. */
 const AT_ONCE_BYTES_MAX = 256 * 1024;
-const PIECE_BYTES = 128 * 1024;
+const PIECE_BYTES = 64 * 1024;
 
 /** @param sizeHintBytes about how long the whole will be. */
 export function sendJsonPieces(reply: FastifyReply, pieces: Iterable<Buffer>, sizeHintBytes: number): FastifyReply {
@@ -22,7 +22,7 @@ async function* gathered(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
     waiting.push(piece);
     bytes += piece.length;
     if (bytes < PIECE_BYTES) continue;
-    yield Buffer.concat(waiting);
+    yield waiting.length === 1 ? piece : Buffer.concat(waiting);
     waiting = [];
     bytes = 0;
     await nextTurn();

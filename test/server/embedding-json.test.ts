@@ -46,4 +46,24 @@ describe('vectors as JSON', () => {
     ]);
     expect(Buffer.concat([...matrixJson(new Float32Array(0), 2)]).toString()).toBe('[]');
   });
+
+  it('are the same in a matrix as alone, in matrices of several pieces and beside large components', () => {
+    const matrix = fc.record({
+      dimensions: fc.integer({ min: 1, max: 3000 }),
+      count: fc.integer({ min: 1, max: 40 }),
+      large: fc.option(fc.nat(39)),
+      seed: fc.double({ min: 0, max: 1, noNaN: true }),
+    });
+    fc.assert(
+      fc.property(matrix, ({ dimensions, count, large, seed }) => {
+        const vectors = Float32Array.from({ length: count * dimensions }, (_, i) => Math.sin(seed + i));
+        if (large !== null && large < count) vectors[large * dimensions] = 1e10;
+        const rows = Array.from({ length: count }, (_, row) =>
+          vectorJson(vectors.subarray(row * dimensions, (row + 1) * dimensions)).toString(),
+        );
+        expect(Buffer.concat([...matrixJson(vectors, dimensions)]).toString()).toBe(`[${rows.join(',')}]`);
+      }),
+      { numRuns: 50 },
+    );
+  });
 });

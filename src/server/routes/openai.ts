@@ -21,6 +21,9 @@ import { hangUpSignal } from '../hang-up.js';
 import type { Parts } from '../parts.js';
 import { sendJsonPieces } from '../send-json.js';
 
+/** Vectors are joined as text up to about this length before they become bytes. */
+const PIECE_CHARACTERS = 64 * 1024;
+
 type EncodingFormat = 'float' | 'base64';
 
 const EmbeddingsBody = Type.Object({
@@ -108,15 +111,17 @@ function* answerJson(
   manifest: Manifest,
 ): Generator<Buffer> {
   const count = vectors.length / dimensions;
-  yield Buffer.from('{"object":"list","data":[');
+  let text = '{"object":"list","data":[';
   for (let index = 0; index < count; index++) {
     const vector = vectors.subarray(index * dimensions, (index + 1) * dimensions);
-    yield Buffer.from(`${index > 0 ? ',' : ''}{"object":"embedding","index":${index},"embedding":`);
-    yield format === 'float' ? vectorJson(vector) : Buffer.from(`"${base64(vector)}"`);
-    yield Buffer.from('}');
+    text += `${index > 0 ? ',' : ''}{"object":"embedding","index":${index},"embedding":`;
+    text += `${format === 'float' ? vectorJson(vector).toString('latin1') : `"${base64(vector)}"`}}`;
+    if (text.length < PIECE_CHARACTERS) continue;
+    yield Buffer.from(text, 'latin1');
+    text = '';
   }
   const usage = { prompt_tokens: tokens, total_tokens: tokens };
-  yield Buffer.from(`],"model":${JSON.stringify(modelId(manifest))},"usage":${JSON.stringify(usage)}}`);
+  yield Buffer.from(`${text}],"model":${JSON.stringify(modelId(manifest))},"usage":${JSON.stringify(usage)}}`);
 }
 
 /** Little-endian float32, which is the order of every machine that onnxruntime-node runs on. */
