@@ -4,9 +4,11 @@
  * alone is timed. Each peer is installed into bench/.peers once (minutes; llama.cpp compiles for a quarter of an hour),
  * and a peer that cannot be had is named with its reason.
  *
- *   npm run bench:peers [-- --quick] [--rounds 3] [--scale 1] [--only REGEXP] [--threads 2]
+ *   npm run bench:peers [-- --quick] [--part bulk|queries] [--rounds 3] [--scale 1] [--only REGEXP] [--threads 2]
+ *
+ * A part by itself replaces that part of bench/results/peers.json and leaves the other; the picture is drawn from both.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +19,7 @@ import { fastembed } from './peers/fastembed.js';
 import { infinity } from './peers/infinity.js';
 import { llamaCppServers } from './peers/llama-cpp.js';
 import { machinePeak, operationsOf } from './peers/machine-peak.js';
-import { type BulkResult, type Contestant, measureBulk, measureQueries } from './peers/measure.js';
+import { type BulkResult, type Contestant, measureBulk, measureQueries, type QueryResult } from './peers/measure.js';
 import { residentBytes } from './peers/memory.js';
 import { qualityOf, referenceVectors } from './peers/quality.js';
 import { sentenceTransformers } from './peers/sentence-transformers.js';
@@ -44,6 +46,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     threads: { type: 'string', default: String(availableParallelism()) },
     scale: { type: 'string' },
+    part: { type: 'string', default: 'all' },
   },
 });
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
@@ -94,15 +97,66 @@ const failed = ({ peer }: Contestant, error: Error): void => {
   console.log(`${peer.name}: ${missing[peer.name]}`);
 };
 
-const ours = contestants.find(({ peer }) => peer.name.startsWith('Anchorage'))?.peer.name ?? '';
-const bulk: Record<string, BulkResult> = {};
-for (const workload of texts.bulk) {
-  bulk[workload.name] = await measureBulk(workload, contestants, { rounds, texts, failed });
-  printBulk(workload.name, bulk[workload.name]!, ours);
+const isOurs = (name: string): boolean => name.startsWith('Anchorage');
+const ours = contestants.find(({ peer }) => isOurs(peer.name))?.peer.name ?? '';
+
+async function bulkPart(): Promise<Record<string, BulkResult>> {
+  const bulk: Record<string, BulkResult> = {};
+  for (const workload of texts.bulk) {
+    bulk[workload.name] = await measureBulk(workload, contestants, { rounds, texts, failed });
+    printBulk(workload.name, bulk[workload.name]!, ours);
+  }
+  printShareOfPeak(bulk);
+  return bulk;
 }
-const counts = { single: Math.ceil(100 * scale), concurrent: Math.ceil(400 * scale), steady: Math.ceil(200 * scale) };
-const queries = await measureQueries(contestants, { rounds, texts, failed, ...counts });
-printQueries(queries);
+
+async function queriesPart(): Promise<QueryResult> {
+  const counts = { single: Math.ceil(100 * scale), concurrent: Math.ceil(400 * scale), steady: Math.ceil(200 * scale) };
+  const queries = await measureQueries(contestants, { rounds, texts, failed, ...counts });
+  printQueries(queries);
+  return queries;
+}
+
+/** Anchorage's own operations a second as a share of what the machine multiplies at best. */
+function printShareOfPeak(bulk: Readonly<Record<string, BulkResult>>): void {
+  const operations = operationsOf(weights);
+  const shown = contestants.filter(({ peer }) => isOurs(peer.name));
+  const rows = Object.entries(bulk)
+    .filter(([name]) => / tokens$/.test(name))
+    .map(([name, result]) => {
+      const perText = operations(result.tokens / result.texts);
+      const share = ({ peer }: Contestant): string =>
+        `${((median(result.rates[peer.name] ?? [0]) * perText) / 1e7 / peak[peer.precision]).toFixed(0)}%`;
+      return [name, ...shown.map(share)];
+    });
+  const rates = `float32 ${peak.float32.toFixed(0)}, int8 ${peak.int8.toFixed(0)} billion operations/s`;
+  printTable(`share of the machine's peak (${rates})`, ['', ...shown.map(({ peer }) => peer.name.slice(10))], rows);
+}
+
+/** Throughput on the mixture against the latency of one query, of the peers of which both are known. */
+function drawParts({ bulk, queries }: Parts): void {
+  const about = machine() as { processor: string; cores: number; commit: string };
+  const points = Object.entries(queries?.queries.single ?? {}).flatMap(([name, { p99Ms }]) => {
+    const rates = bulk?.bulk[PICTURED]?.rates[name];
+    return rates?.length ? [{ name, textsPerSecond: median(rates), p99Ms, ours: isOurs(name) }] : [];
+  });
+  if (points.length === 0) return;
+  const subtitle = `arXiv titles and abstracts; ${about.processor}, ${about.cores} cores; commit ${about.commit}`;
+  writeFileSync(join(RESULTS, 'peers.svg'), drawChart('all-MiniLM-L6-v2 on the same machine', subtitle, points));
+}
+
+interface Parts {
+  bulk?: { readonly bulk: Record<string, BulkResult> };
+  queries?: { readonly queries: QueryResult };
+}
+
+mkdirSync(RESULTS, { recursive: true });
+const kept = join(RESULTS, 'peers.json');
+const parts: Parts = existsSync(kept) ? (JSON.parse(readFileSync(kept, 'utf8')) as { parts: Parts }).parts : {};
+const measured = {
+  ...(values.part === 'queries' ? {} : { bulk: await bulkPart() }),
+  ...(values.part === 'bulk' ? {} : { queries: await queriesPart() }),
+};
 for (const { peer, open } of contestants) {
   const bytes = residentBytes(open.pid);
   facts[peer.name] = {
@@ -114,35 +168,12 @@ for (const { peer, open } of contestants) {
 await Promise.all(contestants.map(({ open }) => open.close()));
 printFacts(facts);
 
-const operations = operationsOf(weights);
-const ofPeak = Object.entries(bulk)
-  .filter(([name]) => / tokens$/.test(name))
-  .map(([name, result]) => {
-    const perText = operations(result.tokens / result.texts);
-    const share = ({ peer }: Contestant): string =>
-      `${((median(result.rates[peer.name] ?? [0]) * perText) / 1e7 / peak[peer.precision]).toFixed(0)}%`;
-    return [name, ...contestants.filter(({ peer }) => peer.name.startsWith('Anchorage')).map(share)];
-  });
-printTable(
-  `share of the machine's peak (float32 ${peak.float32.toFixed(0)}, int8 ${peak.int8.toFixed(0)} billion operations/s)`,
-  ['', ...contestants.filter(({ peer }) => peer.name.startsWith('Anchorage')).map(({ peer }) => peer.name.slice(10))],
-  ofPeak,
-);
-
-const points = contestants.flatMap(({ peer: { name } }) => {
-  const rates = bulk[PICTURED]?.rates[name];
-  const p99Ms = queries.single[name]?.p99Ms;
-  if (!rates?.length || p99Ms === undefined) return [];
-  return [{ name, textsPerSecond: median(rates), p99Ms, ours: name.startsWith('Anchorage') }];
-});
-const about = machine() as { processor: string; cores: number; commit: string };
-if (points.length > 0) {
-  mkdirSync(RESULTS, { recursive: true });
-  const subtitle = `arXiv titles and abstracts; ${about.processor}, ${about.cores} cores; commit ${about.commit}`;
-  writeFileSync(join(RESULTS, 'peers.svg'), drawChart('all-MiniLM-L6-v2 on the same machine', subtitle, points));
-}
-console.log(`\n${JSON.stringify(about)}`);
+console.log(`\n${JSON.stringify(machine())}`);
 for (const [name, reason] of Object.entries(missing)) console.log(`missing: ${name}: ${reason}`);
 const load = { before: loadBefore, after: loadavg()[0]! };
 const packages = Object.fromEntries(contestants.map(({ peer }) => [peer.name, peer.packages]));
-console.log(`kept in ${keep('peers', { rounds, threads, load, packages, missing, peak, bulk, queries, facts })}`);
+const about = { machine: machine(), rounds, scale, threads, load, packages, missing, peak, facts };
+const { bulk, queries } = measured;
+const all = { ...parts, ...(bulk && { bulk: { ...about, bulk } }), ...(queries && { queries: { ...about, queries } }) };
+drawParts(all);
+console.log(`kept in ${keep('peers', { parts: all })}`);

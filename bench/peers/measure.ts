@@ -55,11 +55,17 @@ export async function measureBulk(
 ): Promise<BulkResult> {
   const batchSize: Record<string, number> = {};
   const rates: Record<string, number[]> = {};
-  const sweepTexts = workload.texts(0);
-  const sweep = sweepTexts.slice(0, Math.max(SWEEP_TEXTS_MIN, Math.ceil(sweepTexts.length * SWEEP_SHARE)));
+  // Other texts for each size: a cache of embeddings would let the last one win.
+  const sizes = Math.max(...contestants.map(({ open }) => open.batchSizes.length));
+  const sweeps = Array.from({ length: sizes }, (_, i) => {
+    const all = workload.texts(-1 - i);
+    return all.slice(0, Math.max(SWEEP_TEXTS_MIN, Math.ceil(all.length * SWEEP_SHARE)));
+  });
   await inTurns(contestants, 1, failed, async ({ peer, open }) => {
     const tried: { size: number; seconds: number }[] = [];
-    for (const size of open.batchSizes) tried.push({ size, seconds: await open.bulk(sweep, size) });
+    for (const [i, size] of open.batchSizes.entries()) {
+      tried.push({ size, seconds: await open.bulk(sweeps[i]!, size) });
+    }
     batchSize[peer.name] = tried.reduce((best, one) => (one.seconds < best.seconds ? one : best)).size;
     rates[peer.name] = [];
   });

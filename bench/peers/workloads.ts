@@ -11,6 +11,8 @@ const FILLER = 'the';
 const QUERY_TOKENS = 12;
 const PASSAGE_TOKENS = 128;
 const REPEATS = 16;
+/** Not a divisor of anything here. */
+const STREAM_WORDS = 1237;
 
 export interface Workload {
   readonly name: string;
@@ -34,7 +36,10 @@ export async function makeTexts(scale: number, folder: string): Promise<Texts> {
   const papers = examplePapers();
   const words = papers.flatMap(({ abstract }) => abstract.split(/\s+/).filter(Boolean));
   const lengths = words.map((word) => tokenizer.tokens(word, false).length);
-  const cut = (tokens: number): Iterator<string> => textsOfLength(words, lengths, tokens - special);
+  // Each stream begins at another word, so that none gives the texts of another.
+  let streams = 0;
+  const cut = (tokens: number): Iterator<string> =>
+    textsOfLength(words, lengths, tokens - special, STREAM_WORDS * streams++);
   const titles = papers.map(({ title }) => title);
   const mixture = papers.flatMap(({ title, abstract }) => [title, abstract]);
   const exact = (tokens: number, count: number): Workload => {
@@ -58,13 +63,14 @@ export async function makeTexts(scale: number, folder: string): Promise<Texts> {
   };
 }
 
-/** The stream of words over and over, each pass beginning one word later. */
+/** The stream of words over and over from word `start` on, each pass beginning one word later. */
 function* textsOfLength(
   words: readonly string[],
   lengths: readonly number[],
   tokens: number,
+  start: number,
 ): Generator<string, never> {
-  for (let at = 0; ; ) {
+  for (let at = start; ; ) {
     const text: string[] = [];
     let left = tokens;
     while (left > 0) {
