@@ -111,6 +111,11 @@ export const SETTINGS = {
   ),
   jobSilenceSecondsMax: integer(1800, [5, 86_400], 'a job whose trainer writes nothing for so long is ended'),
   jobsKept: integer(100, [1, 100_000], 'jobs that are over and stay listed, with their folders'),
+  trace: {
+    kind: 'boolean',
+    default: false,
+    help: 'write a trace of requests through their stages to DATA_DIR/trace.json',
+  } satisfies BooleanSetting,
   logLevel: choice(
     'info',
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],

@@ -4,6 +4,7 @@
  */
 
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { type Config, configHelp, forbidTelemetry, jobEnvironment, readConfig } from './config.js';
 import { AnchorageError } from './errors.js';
 import { Collections } from './index/collections.js';
@@ -20,6 +21,7 @@ import { modelId } from './model/manifest.js';
 import { ModelRegistry } from './model/registry.js';
 import { type AdminToken, loadAdminToken } from './server/admin-token.js';
 import { buildApp } from './server/app.js';
+import { Tracer } from './trace.js';
 
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 
@@ -34,17 +36,18 @@ async function main(): Promise<void> {
   const logger = createLogger(config.logLevel);
   const metrics = createMetrics();
   const adminToken = loadAdminToken(config.adminToken, config.dataDir);
+  const tracer = config.trace ? await Tracer.open(join(config.dataDir, 'trace.json')) : undefined;
   const trainedModelsDir = trainedModelsFolder(config.dataDir);
   const store = new JobStore(config.dataDir);
   const model = await startingModel(store, config.model);
-  const models = await ModelRegistry.open({ ...config, model, trainedModelsDir, metrics });
+  const models = await ModelRegistry.open({ ...config, model, trainedModelsDir, metrics, tracer });
   const liveFingerprint = models.live.manifest.fingerprint;
   const collections = await Collections.open({ dataDir: config.dataDir, metrics, liveFingerprint });
   // Jobs go on after the collections are open: these hold the lock of the data directory.
   const recentQueries = new RecentQueries();
   const trainer = trainerLimits(config, jobEnvironment(process.env));
   const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, recentQueries, logger });
-  const parts = { config, metrics, models, collections, jobs, recentQueries, adminToken: adminToken.token };
+  const parts = { config, metrics, tracer, models, collections, jobs, recentQueries, adminToken: adminToken.token };
   const app = await buildApp(parts, { logger });
   await app.listen({ host: config.host, port: config.port });
 
@@ -55,6 +58,7 @@ async function main(): Promise<void> {
     await jobsClosed;
     await collections.close();
     await models.close();
+    await tracer?.close();
     process.exit(0);
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void close(signal));

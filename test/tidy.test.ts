@@ -45,14 +45,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   metrics: [],
   version: [],
   log: [],
+  trace: [],
   'worker-url': [],
   config: ['errors'],
   index: ['errors', 'metrics', 'worker-url'],
-  model: ['pooling', 'errors', 'metrics', 'worker-url'],
+  model: ['pooling', 'errors', 'metrics', 'trace', 'worker-url'],
   jobs: ['model', 'index', 'config', 'errors', 'metrics', 'worker-url'],
-  server: ['jobs', 'model', 'index', 'pooling', 'config', 'errors', 'metrics', 'version'],
+  server: ['jobs', 'model', 'index', 'pooling', 'config', 'errors', 'metrics', 'trace', 'version'],
   'model-cli': ['model', 'config', 'errors', 'version'],
-  main: ['server', 'jobs', 'model', 'index', 'config', 'errors', 'log', 'metrics', 'version'],
+  main: ['server', 'jobs', 'model', 'index', 'config', 'errors', 'log', 'metrics', 'trace', 'version'],
 };
 
 interface Import {

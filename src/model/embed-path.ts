@@ -6,6 +6,7 @@
  */
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
+import type { Tracer } from '../trace.js';
 import type { EmbedRequest } from './embed-request.js';
 import { EmbedTask } from './embed-task.js';
 import { cacheKey, EmbeddingCache } from './embedding-cache.js';
@@ -29,6 +30,7 @@ export interface EmbedPathOptions {
   readonly cacheBytesMax: number;
   readonly data: InferenceWorkerData;
   readonly metrics: Metrics;
+  readonly tracer?: Tracer | undefined;
 }
 
 /** One input of a request. */
@@ -60,10 +62,10 @@ export class EmbedPath {
 
   /** Starts all threads side by side; leaves none behind where one fails. */
   static async open(options: EmbedPathOptions): Promise<EmbedPath> {
-    const { data, metrics } = options;
+    const { data, metrics, tracer } = options;
     const [pool, tokenization] = await Promise.allSettled([
       WorkerPool.open(options),
-      TokenizationQueue.open({ folder: data.folder, metrics }),
+      TokenizationQueue.open({ folder: data.folder, metrics, tracer }),
     ]);
     if (pool.status === 'fulfilled' && tokenization.status === 'fulfilled') {
       return new EmbedPath(pool.value, tokenization.value, options);

@@ -6,6 +6,7 @@ import { AnchorageError } from '../errors.js';
 import type { EmbedTask, TaskListener } from './embed-task.js';
 import type { CachedEmbedding } from './embedding-cache.js';
 import type { EmbedUsage } from './embedding-types.js';
+import type { RequestStages } from './request-stages.js';
 
 /** Takes the values of one input; they are not the receiver's to keep. `task` is undefined where they were cached. */
 export type Place = (index: number, values: Float32Array, task: EmbedTask | undefined) => void;
@@ -17,6 +18,8 @@ export interface RequestOptions {
   readonly firstIndex: number;
   readonly place: Place;
   readonly signal: AbortSignal | undefined;
+  /** Absent: nothing is traced. */
+  readonly stages?: RequestStages | undefined;
   /** The request ended early: the task may have lost its last listener. */
   onLeave(task: EmbedTask): void;
 }
@@ -67,6 +70,7 @@ export class EmbedRequest {
         this.#tokenizationMs += task.tokenizeMs;
         this.#queueMs = Math.max(this.#queueMs, task.queueMs);
         this.#inferenceMs += task.inferenceMs;
+        this.#options.stages?.textDone(task);
         const { tokens, truncated } = task;
         this.answered(index, { vector: values, tokens, truncated }, task);
       },
@@ -110,6 +114,7 @@ export class EmbedRequest {
       this.#options.onLeave(task);
     }
     this.#waiting.clear();
+    this.#options.stages?.end();
     settle();
   }
 

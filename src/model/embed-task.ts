@@ -44,6 +44,8 @@ export class EmbedTask implements Queued {
   tokenizeMs = 0;
   queueMs = 0;
   inferenceMs = 0;
+  /** Of the batch that it was in. */
+  poolMs = 0;
   #listeners: readonly TaskListener[] = [];
   readonly #onSettled: TaskSource['onSettled'];
 
@@ -93,5 +95,5 @@ export class EmbedTask implements Queued {
 function groupOf(work: Work): string {
   if (work.kind === 'tokens') return 'tokens';
   if (work.kind === 'anchors') return `anchors:${work.gamma}`;
-  return `vectors:${work.pooling.mode}:${work.pooling.gamma}`;
+  return `vectors:${work.pooling.mode}:${work.pooling.gamma}:${work.layers ?? 'all'}`;
 }

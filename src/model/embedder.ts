@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import { finishVector } from '../pooling/pool.js';
+import type { Tracer } from '../trace.js';
 import { anchorsOf } from './anchors.js';
 import type { Device } from './device.js';
 import { EmbedPath } from './embed-path.js';
@@ -23,7 +24,8 @@ import type {
 } from './embedding-types.js';
 import { checkNotEmpty, checkText, checkTokenIds, cutTokenIds, type LengthPolicy, tooLong } from './input.js';
 import { type Manifest, readManifest, verifyFiles } from './manifest.js';
-import { resolveDimensions, resolvePooling } from './pooling-choice.js';
+import { resolveDimensions, resolveExit, resolvePooling } from './pooling-choice.js';
+import { RequestStages } from './request-stages.js';
 import { type AskTokenizer, showTokens, spellIds } from './token-queries.js';
 import type { Work } from './worker-messages.js';
 
@@ -41,6 +43,8 @@ export interface EmbedderLimits {
   readonly cacheBytesMax: number;
   readonly device: Device;
   readonly metrics: Metrics;
+  /** Absent: nothing is traced. */
+  readonly tracer?: Tracer | undefined;
 }
 
 export interface EmbedderOptions extends EmbedderLimits {
@@ -66,6 +70,7 @@ const TOKEN_VECTORS_BYTES_MAX = 256 * 1024 * 1024;
 export class Embedder {
   readonly manifest: Manifest;
   readonly #path: EmbedPath;
+  readonly #tracer: Tracer | undefined;
   #probeProblem: string | undefined;
   #probing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -86,12 +91,13 @@ export class Embedder {
       throw verified.reason;
     }
     if (path.status === 'rejected') throw path.reason;
-    return new Embedder(manifest, path.value);
+    return new Embedder(manifest, path.value, options.tracer);
   }
 
-  private constructor(manifest: Manifest, path: EmbedPath) {
+  private constructor(manifest: Manifest, path: EmbedPath, tracer: Tracer | undefined) {
     this.manifest = manifest;
     this.#path = path;
+    this.#tracer = tracer;
   }
 
   /** One more than the highest token id. */
@@ -109,18 +115,27 @@ export class Embedder {
     const { manifest } = this;
     const pooling = resolvePooling(manifest, options.pooling);
     const full = pooling.mode === 'graph' ? manifest.dimensions : this.#hidden;
-    const dimensions = resolveDimensions(options.dimensions, full);
+    const { layers } = options;
+    const dimensions =
+      layers === undefined
+        ? resolveDimensions(options.dimensions, full)
+        : resolveExit(manifest, layers, options.dimensions);
     const normalize = options.normalize ?? manifest.normalize;
     const vectors = new Float32Array(inputs.length * dimensions);
-    const usage = await this.#compute(inputs, options, { kind: 'vectors', pooling }, (index, pooled) => {
+    const usage = await this.#compute(inputs, options, { kind: 'vectors', pooling, layers }, (index, pooled) => {
       finishVector(pooled, normalize, vectors.subarray(index * dimensions, (index + 1) * dimensions));
     });
     return { ...usage, vectors, count: inputs.length, dimensions };
   }
 
-  /** One vector a token, special tokens included; `options.pooling` is not read. */
+  /** One vector a token, special tokens included; `options.pooling` is not read, `options.layers` is refused. */
   async embedTokens(inputs: readonly EmbedInput[], options: EmbedOptions): Promise<TokenEmbeddings> {
     resolvePooling(this.manifest, { mode: 'mean' });
+    if (options.layers !== undefined) {
+      throw new AnchorageError('VALIDATION', 'layers is for pooled vectors only; leave it out here', {
+        field: 'layers',
+      });
+    }
     const hidden = this.#hidden;
     const dimensions = resolveDimensions(options.dimensions, hidden);
     const normalize = options.normalize ?? this.manifest.normalize;
@@ -234,6 +249,7 @@ export class Embedder {
       firstIndex,
       place,
       signal,
+      stages: this.#tracer && new RequestStages(this.#tracer),
       onLeave: (task) => this.#path.left(task),
     });
     for (let index = 0; index < inputs.length; index++) {

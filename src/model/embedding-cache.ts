@@ -83,7 +83,8 @@ function entryBytes(vector: Float32Array): number {
 
 /** Everything but the model that decides over the pooled vector of an input. */
 export function cacheKey(input: string | Int32Array, work: Work, policy: LengthPolicy): string {
-  const pooling = work.kind === 'vectors' ? `${work.pooling.mode}:${work.pooling.gamma}` : work.kind;
+  const pooling =
+    work.kind === 'vectors' ? `${work.pooling.mode}:${work.pooling.gamma}:${work.layers ?? 'all'}` : work.kind;
   const cut = policy.truncate ? policy.direction : 'refused';
   const about = `${typeof input}:${pooling}:${cut}:`;
   // For a text the one-shot function: an object that takes updates costs several times the hashing of a title.

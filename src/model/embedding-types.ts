@@ -35,7 +35,9 @@ export interface EmbedOptions extends TokenizeOptions {
   readonly pooling?: PoolingChoice;
   /** Scale to unit length, after the cut to `dimensions`. Default: the manifest's. */
   readonly normalize?: boolean;
-  /** Keep the first so many dimensions (Matryoshka). Default: all. */
+  /** Compute so many layers only: one of the manifest's exits. Default: all layers. */
+  readonly layers?: number;
+  /** Keep the first so many dimensions (Matryoshka). Default: all; with `layers`, the most that the exit has. */
   readonly dimensions?: number;
   /** Aborted when the client hangs up: what still waits in the queue is dropped. */
   readonly signal?: AbortSignal;

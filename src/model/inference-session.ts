@@ -32,8 +32,9 @@ export class EncoderSession {
 
   static async load(options: SessionOptions): Promise<EncoderSession> {
     const session = await createSession(options);
-    const { inputs, outputs } = options.manifest;
-    const unknown = inputs.filter((name) => !(name in feeders) || !session.inputNames.includes(name));
+    const { inputs, outputs, exits } = options.manifest;
+    const wanted = exits ? [...inputs, LAYERS_INPUT] : inputs;
+    const unknown = wanted.filter((name) => !(name in feeders) || !session.inputNames.includes(name));
     const missing = Object.values(outputs).filter((name) => !session.outputNames.includes(name));
     if (unknown.length + missing.length > 0) {
       const graph = join(options.folder, 'model.onnx');
@@ -50,8 +51,16 @@ export class EncoderSession {
     this.#manifest = manifest;
   }
 
-  /** One forward pass. `ids` are the token ids of all texts in a row, `lengths` the tokens of each. */
-  async run(ids: Int32Array, lengths: Int32Array, wanted: readonly OutputName[]): Promise<BatchOutputs> {
+  /**
+   * One forward pass. `ids` are the token ids of all texts in a row, `lengths` the tokens of each; `layers` is one of the
+   * manifest's exits, or absent for all layers.
+   */
+  async run(
+    ids: Int32Array,
+    lengths: Int32Array,
+    wanted: readonly OutputName[],
+    layers = ALL_LAYERS,
+  ): Promise<BatchOutputs> {
     const { paddingSide } = this.#manifest;
     const texts = lengths.length;
     const tokens = lengths.reduce((longest, length) => Math.max(longest, length), 1);
@@ -61,6 +70,7 @@ export class EncoderSession {
     for (const name of this.#manifest.inputs) {
       feeds[name] = new Tensor('int64', this.#feed(name).view(texts * tokens), shape);
     }
+    if (this.#manifest.exits) feeds[LAYERS_INPUT] = new Tensor('int64', BigInt64Array.of(BigInt(layers)), [1]);
     const names = this.#manifest.outputs;
     const fetches = Object.fromEntries(wanted.map((output) => [names[output]!, this.#room(output, texts, tokens)]));
     const results = await this.#session.run(feeds, fetches, RUN_OPTIONS);
@@ -109,8 +119,17 @@ export class EncoderSession {
 const FATAL = 4;
 const RUN_OPTIONS = { logSeverityLevel: FATAL } as const;
 
+/** Of graphs with exits: how many layers are computed; a number that is no exit means all. */
+const LAYERS_INPUT = 'layers';
+const ALL_LAYERS = 0;
+
 type FeedName = 'input_ids' | 'attention_mask' | 'token_type_ids';
-const feeders: Record<FeedName, true> = { input_ids: true, attention_mask: true, token_type_ids: true };
+const feeders: Record<FeedName | typeof LAYERS_INPUT, true> = {
+  input_ids: true,
+  attention_mask: true,
+  token_type_ids: true,
+  [LAYERS_INPUT]: true,
+};
 
 /**
  * A growing int64 buffer whose values are written as pairs of 32-bit words, because a BigInt for every token would cost

@@ -15,7 +15,8 @@ await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo
     info: { hidden: await firstPass(session, data.manifest) },
     answer: async ({ work, ids, lengths }) => {
       const runAt = performance.now();
-      const outputs = await session.run(ids, lengths, outputsFor(work, data.manifest));
+      const layers = work.kind === 'vectors' ? work.layers : undefined;
+      const outputs = await session.run(ids, lengths, outputsFor(work, data.manifest), layers);
       const poolAt = performance.now();
       const { values, entropyRatios } = valuesOf(outputs, work);
       const broken = brokenTexts(values, lengths, work);

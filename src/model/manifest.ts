@@ -63,6 +63,22 @@ export const ManifestSchema = Type.Object(
       },
       closed,
     ),
+    /**
+     * Layers after which a text may leave the model, and the lengths that its vector may have there, the longest first. The
+     * graph then has one more input, `layers` [1]: it computes all layers where that is none of these.
+     */
+    exits: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            layers: Type.Integer({ minimum: 1 }),
+            dimensions: Type.Array(Type.Integer({ minimum: 1 }), { minItems: 1 }),
+          },
+          closed,
+        ),
+        { minItems: 1 },
+      ),
+    ),
     padTokenId: Type.Integer({ minimum: 0 }),
     paddingSide: Type.Enum(['right', 'left']),
     /** Text put before an input, by task; `query` and `document` are always there. */

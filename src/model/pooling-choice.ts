@@ -35,6 +35,25 @@ export function resolveDimensions(asked: number | undefined, full: number): numb
   throw invalid('dimensions', `dimensions is ${asked}; it must be a whole number from 1 to ${full}`);
 }
 
+/**
+ * Length of the vectors that leave the model after `layers` layers.
+ * @throws AnchorageError VALIDATION where the model declares no such exit, or not with these dimensions.
+ */
+export function resolveExit(manifest: Manifest, layers: number, dimensions: number | undefined): number {
+  const name = `${manifest.name}@${manifest.version}`;
+  const exits = manifest.exits ?? [];
+  const exit = exits.find((one) => one.layers === layers);
+  if (!exit) {
+    const known = exits.map((one) => one.layers).join(', ');
+    const allowed = exits.length === 0 ? `${name} declares no exits: leave it out` : `${name} has exits after ${known}`;
+    throw invalid('layers', `layers is ${layers}; ${allowed}`);
+  }
+  const asked = dimensions ?? exit.dimensions[0]!;
+  if (exit.dimensions.includes(asked)) return asked;
+  const sizes = exit.dimensions.join(', ');
+  throw invalid('dimensions', `dimensions is ${asked}; with layers ${layers}, ${name} has ${sizes}`);
+}
+
 function missingOutput({ outputs }: Manifest, mode: PoolingMode): string | undefined {
   if (mode === 'graph') return outputs.sentenceEmbedding ? undefined : 'sentenceEmbedding';
   if (!outputs.hiddenStates) return 'hiddenStates';

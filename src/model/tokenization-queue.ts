@@ -6,6 +6,7 @@
 
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
+import type { Tracer } from '../trace.js';
 import type { EmbedTask } from './embed-task.js';
 import { nothingToEmbed, tooLong } from './input.js';
 import type {
@@ -28,6 +29,7 @@ const COUNTED_TOKENS_MAX = 65_536;
 export interface TokenizationOptions {
   readonly folder: string;
   readonly metrics: Metrics;
+  readonly tracer?: Tracer | undefined;
 }
 
 type Slot = WorkerSlot<TokenizerRequest, TokenizerReply, TokenizerInfo>;
@@ -38,18 +40,20 @@ export class TokenizationQueue {
   onTokenized: (task: EmbedTask) => void = () => undefined;
   readonly #slot: Slot;
   readonly #metrics: Metrics;
+  readonly #tracer: Tracer | undefined;
   readonly #lanes = { query: new Set<EmbedTask>(), bulk: new Set<EmbedTask>() };
   #busy = false;
 
-  static async open({ folder, metrics }: TokenizationOptions): Promise<TokenizationQueue> {
+  static async open({ folder, metrics, tracer }: TokenizationOptions): Promise<TokenizationQueue> {
     const data: TokenizerWorkerData = { folder };
-    return new TokenizationQueue(await WorkerSlot.open('tokenizer-worker', data), metrics);
+    return new TokenizationQueue(await WorkerSlot.open('tokenizer-worker', data), metrics, tracer);
   }
 
-  private constructor(slot: Slot, metrics: Metrics) {
+  private constructor(slot: Slot, metrics: Metrics, tracer: Tracer | undefined) {
     this.info = slot.info;
     this.#slot = slot;
     this.#metrics = metrics;
+    this.#tracer = tracer;
     slot.ownedBy({
       restarted: () => {
         metrics.workerRestarts.inc();
@@ -99,6 +103,7 @@ export class TokenizationQueue {
     try {
       const reply = (await this.#retried(cutRequest(slice))) as CutReply;
       this.#metrics.stageDuration.observe({ stage: 'tokenize' }, reply.tokenizeMs / 1000);
+      this.#trace(slice, reply);
       this.#deliver(slice, reply);
     } catch (error) {
       fail(slice, error as Error);
@@ -106,6 +111,13 @@ export class TokenizationQueue {
       this.#busy = false;
       this.#pump();
     }
+  }
+
+  #trace(slice: readonly EmbedTask[], { tokenizeMs, ids }: CutReply): void {
+    if (!this.#tracer) return;
+    const endMs = performance.now();
+    const about = { lane: slice[0]!.lane, texts: slice.length, tokens: ids.length };
+    this.#tracer.work('tokenizer', 'tokenize', { startMs: endMs - tokenizeMs, endMs }, about);
   }
 
   /** Once more where the thread died: with the same texts it dies again if it was them, and they fail. */

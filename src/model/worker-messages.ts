@@ -30,7 +30,12 @@ export interface Fault {
 
 /** What is to be made of a batch's forward pass. */
 export type Work =
-  | { readonly kind: 'vectors'; readonly pooling: Pooling }
+  | {
+      readonly kind: 'vectors';
+      readonly pooling: Pooling;
+      /** The exit that the text leaves the model by, as the number of layers that are computed; absent: all of them. */
+      readonly layers?: number | undefined;
+    }
   | { readonly kind: 'tokens' }
   | { readonly kind: 'anchors'; readonly gamma: number };
 

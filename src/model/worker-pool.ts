@@ -7,6 +7,7 @@
  */
 import { AnchorageError } from '../errors.js';
 import { LANES, type Metrics } from '../metrics.js';
+import type { Tracer } from '../trace.js';
 import { BatchQueue } from './batcher.js';
 import type { EmbedTask } from './embed-task.js';
 import type { Lane } from './embedding-types.js';
@@ -19,6 +20,7 @@ export interface PoolOptions {
   readonly batchTokensMax: number;
   readonly data: InferenceWorkerData;
   readonly metrics: Metrics;
+  readonly tracer?: Tracer | undefined;
 }
 
 type Slot = WorkerSlot<InferenceRequest, InferenceReply, InferenceInfo>;
@@ -44,6 +46,7 @@ export class WorkerPool {
   readonly #seats: readonly Seat[];
   readonly #queue: BatchQueue<EmbedTask>;
   readonly #metrics: Metrics;
+  readonly #tracer: Tracer | undefined;
   /** Batches that failed and go first. */
   readonly #again: Batch[] = [];
   /** What the gauge of queued texts holds of this pool. */
@@ -64,11 +67,12 @@ export class WorkerPool {
     throw failed.reason;
   }
 
-  private constructor(slots: readonly Slot[], { batchTokensMax, metrics }: PoolOptions) {
+  private constructor(slots: readonly Slot[], { batchTokensMax, metrics, tracer }: PoolOptions) {
     this.info = slots[0]!.info;
     this.#seats = slots.map((slot) => ({ slot, busy: false }));
     this.#queue = new BatchQueue({ batchTokensMax });
     this.#metrics = metrics;
+    this.#tracer = tracer;
     for (const slot of slots) {
       slot.ownedBy({
         restarted: () => {
@@ -158,6 +162,7 @@ export class WorkerPool {
     try {
       const request = requestOf(batch.tasks);
       const reply = await seat.slot.call(request, [request.ids.buffer as ArrayBuffer]);
+      if (this.#tracer) this.#trace(this.#seats.indexOf(seat), batch.tasks, reply);
       this.#deliver(batch.tasks, reply);
     } catch (error) {
       this.#recover(batch, error as Error);
@@ -178,10 +183,20 @@ export class WorkerPool {
     for (const [i, task] of tasks.entries()) {
       const stop = at + (perTask ?? task.tokens * perToken);
       task.inferenceMs = (reply.inferenceMs * task.tokens) / tokens;
+      task.poolMs = reply.poolMs;
       if (reply.broken.includes(i)) task.fail(notFinite);
       else task.succeed(reply.values.subarray(at, stop));
       at = stop;
     }
+  }
+
+  #trace(worker: number, tasks: readonly EmbedTask[], { inferenceMs, poolMs }: InferenceReply): void {
+    const endMs = performance.now();
+    const poolAt = endMs - poolMs;
+    const longest = tasks.reduce((max, task) => Math.max(max, task.tokens), 0);
+    const about = { lane: tasks[0]!.lane, texts: tasks.length, tokens: longest * tasks.length };
+    this.#tracer!.work(`worker ${worker}`, 'inference', { startMs: poolAt - inferenceMs, endMs: poolAt }, about);
+    this.#tracer!.work(`worker ${worker}`, 'pool', { startMs: poolAt, endMs }, about);
   }
 
   #observe(tasks: readonly EmbedTask[], { inferenceMs, poolMs, entropyRatios }: InferenceReply): void {

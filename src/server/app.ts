@@ -22,6 +22,7 @@ import { registerErrorReplies } from './error-replies.js';
 import { OPENAPI } from './openapi.js';
 import type { Parts } from './parts.js';
 import { registerRequestMetrics } from './request-metrics.js';
+import { registerRequestTrace } from './request-trace.js';
 import { adminModelRoutes } from './routes/admin-models.js';
 import { anchorRoutes } from './routes/anchors.js';
 import { cohereRoutes } from './routes/cohere.js';
@@ -65,6 +66,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   registerClosing(app);
   registerRequestMetrics(app, parts.metrics);
   registerAudit(app, parts);
+  if (parts.tracer) registerRequestTrace(app, parts.tracer);
   registerAuth(app, parts);
   await app.register(swagger, OPENAPI);
   await app.register(swaggerUi, { routePrefix: '/docs' });

@@ -5,10 +5,13 @@ import type { Jobs } from '../jobs/jobs.js';
 import type { RecentQueries } from '../jobs/recent-queries.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelRegistry } from '../model/registry.js';
+import type { Tracer } from '../trace.js';
 
 export interface Parts {
   readonly config: Config;
   readonly metrics: Metrics;
+  /** Absent: nothing is traced. */
+  readonly tracer?: Tracer | undefined;
   readonly models: ModelRegistry;
   readonly collections: Collections;
   readonly jobs: Jobs;

@@ -10,6 +10,7 @@ Against the graph that PyTorch's exporter traces (docs/model-export.md has the f
   CPU kernel took six times as long as the two apart.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ from trainer.export.graph_builder import GraphBuilder
 # Far below any score, and its exponential is 0 in float32.
 MASKED = np.float32(-30000.0)
 FLOAT = onnx.TensorProto.FLOAT
+OUTPUTS = ["last_hidden_state", "received_attention"]
+# The number of layers that a run computes, [1], in a graph with exits.
+LAYERS_INPUT = "layers"
 
 
 class Arithmetic(Protocol):
@@ -49,28 +53,64 @@ class Float32:
         return graph.add("Add", product, graph.constant(linear.bias, f"{label}.bias"))
 
 
-def build_bert_graph(weights: BertWeights, arithmetic: Arithmetic) -> onnx.ModelProto:
-    """The encoder with outputs last_hidden_state [batch, tokens, hidden] and received_attention [batch, tokens]."""
-    graph = GraphBuilder()
-    mask = graph.add("Cast", "attention_mask", to=FLOAT)
-    key_mask = _key_mask(graph, weights, mask)
-    hidden = _embeddings(graph, weights, arithmetic)
-    last = len(weights.blocks) - 1
-    for i, block in enumerate(weights.blocks):
-        query, key, value = (arithmetic.multiply(graph, hidden, i, name) for name in ("query", "key", "value"))
-        key = graph.add("Add", key, key_mask)
-        if i < last:
-            context = graph.add_contrib("MultiHeadAttention", query, key, value, num_heads=weights.heads, scale=1.0)
-        else:
-            context = _attention_with_sums(graph, weights, (query, key, value), mask)
-        attended = arithmetic.multiply(graph, context, i, "attention_output")
+def build_bert_graph(weights: BertWeights, arithmetic: Arithmetic, exits: Sequence[int] = ()) -> onnx.ModelProto:
+    """The encoder with outputs last_hidden_state [batch, tokens, hidden] and received_attention [batch, tokens].
+
+    With `exits`, numbers of layers, the graph has one more input, layers [1]: the outputs are those of that layer where it
+    is an exit, and no later layer is computed; of the last layer otherwise.
+    """
+    return _BertGraph(weights, arithmetic, exits).model()
+
+
+class _BertGraph:
+    def __init__(self, weights: BertWeights, arithmetic: Arithmetic, exits: Sequence[int]) -> None:
+        self.weights, self.arithmetic, self.exits = weights, arithmetic, exits
+        self.graph = GraphBuilder()
+
+    def model(self) -> onnx.ModelProto:
+        self.mask = self.graph.add("Cast", "attention_mask", to=FLOAT)
+        self.key_mask = _key_mask(self.graph, self.weights, self.mask)
+        self._layers_from(0, _embeddings(self.graph, self.weights, self.arithmetic), OUTPUTS)
+        shapes = {OUTPUTS[0]: ["batch", "tokens", self.weights.words.shape[1]], OUTPUTS[1]: ["batch", "tokens"]}
+        return self.graph.model(self.weights.input_names, shapes, [LAYERS_INPUT] if self.exits else [])
+
+    def _layers_from(self, i: int, hidden: str, outputs: list[str]) -> list[str]:
+        """Layer i and those after it -> hidden states and received attention, called `outputs` unless that is empty."""
+        projected = self._project(i, hidden)
+        if i == len(self.weights.blocks) - 1:
+            return self._open_layer(i, hidden, projected, self.weights.head_weights, outputs)
+        if i + 1 not in self.exits:
+            return self._layers_from(i + 1, self._closed_layer(i, hidden, projected), outputs)
+        here = self.graph.add("Equal", LAYERS_INPUT, self.graph.constant(np.array([i + 1], np.int64), "exit"))
+        return self.graph.choose(
+            here,
+            lambda: self._open_layer(i, hidden, projected, None, []),
+            lambda: self._layers_from(i + 1, self._closed_layer(i, hidden, projected), []),
+            outputs,
+        )
+
+    def _project(self, i: int, hidden: str) -> tuple[str, str, str]:
+        query, key, value = (self.arithmetic.multiply(self.graph, hidden, i, name) for name in ("query", "key", "value"))
+        return query, self.graph.add("Add", key, self.key_mask), value
+
+    def _closed_layer(self, i: int, hidden: str, projected: tuple[str, str, str]) -> str:
+        """Layer i by the fused attention, which keeps its probabilities for itself."""
+        context = self.graph.add_contrib("MultiHeadAttention", *projected, num_heads=self.weights.heads, scale=1.0)
+        return self._after_attention(i, hidden, context, "")
+
+    def _open_layer(self, i: int, hidden: str, projected: tuple[str, str, str], head_weights: np.ndarray | None, outputs: list[str]) -> list[str]:
+        """Layer i with its attention spelled out -> hidden states and received attention."""
+        states, received = outputs or ["", ""]
+        context, received = _attention_with_sums(self.graph, self.weights, projected, self.mask, head_weights, received)
+        return [self._after_attention(i, hidden, context, states), received]
+
+    def _after_attention(self, i: int, hidden: str, context: str, output: str) -> str:
+        graph, weights, block = self.graph, self.weights, self.weights.blocks[i]
+        attended = self.arithmetic.multiply(graph, context, i, "attention_output")
         attended = _add_and_normalize(graph, weights, attended, hidden, block.attention_norm)
-        widened = graph.add_contrib("Gelu", arithmetic.multiply(graph, attended, i, "intermediate"))
-        narrowed = arithmetic.multiply(graph, widened, i, "output")
-        output = "last_hidden_state" if i == last else ""
-        hidden = _add_and_normalize(graph, weights, narrowed, attended, block.output_norm, output)
-    width = weights.words.shape[1]
-    return graph.model(weights.input_names, {"last_hidden_state": ["batch", "tokens", width], "received_attention": ["batch", "tokens"]})
+        widened = graph.add_contrib("Gelu", self.arithmetic.multiply(graph, attended, i, "intermediate"))
+        narrowed = self.arithmetic.multiply(graph, widened, i, "output")
+        return _add_and_normalize(graph, weights, narrowed, attended, block.output_norm, output)
 
 
 def _embeddings(graph: GraphBuilder, weights: BertWeights, arithmetic: Arithmetic) -> str:
@@ -96,8 +136,10 @@ def _key_mask(graph: GraphBuilder, weights: BertWeights, mask: str) -> str:
     return graph.add("Mul", column, graph.constant(channels.reshape(-1), "mask_channels"))
 
 
-def _attention_with_sums(graph: GraphBuilder, weights: BertWeights, projected: tuple[str, str, str], mask: str) -> str:
-    """The last layer's attention -> context [batch, tokens, hidden]; also makes the output received_attention."""
+def _attention_with_sums(
+    graph: GraphBuilder, weights: BertWeights, projected: tuple[str, str, str], mask: str, head_weights: np.ndarray | None, output: str,
+) -> tuple[str, str]:
+    """A layer's attention, spelled out -> context [batch, tokens, hidden] and received attention [batch, tokens], called `output`."""
     query, key, value = projected
     split = graph.constant(np.array([0, 0, weights.heads, -1], np.int64), "by_head")
 
@@ -109,11 +151,11 @@ def _attention_with_sums(graph: GraphBuilder, weights: BertWeights, projected: t
     # [batch, 1, 1, tokens] x [batch, heads, tokens, tokens]: the sum over query positions that are not padding.
     axes = graph.constant(np.array([1, 2], np.int64), "axes")
     sums = graph.add("MatMul", graph.add("Unsqueeze", mask, axes), probabilities)
-    if weights.head_weights is not None:
-        sums = graph.add("Mul", sums, graph.constant(weights.head_weights.reshape(1, -1, 1, 1), "head_weights"))
-    graph.add("Mul", graph.add("ReduceSum", sums, axes, keepdims=0), mask, output="received_attention")
+    if head_weights is not None:
+        sums = graph.add("Mul", sums, graph.constant(head_weights.reshape(1, -1, 1, 1), "head_weights"))
+    received = graph.add("Mul", graph.add("ReduceSum", sums, axes, keepdims=0), mask, output=output)
     context = graph.add("Transpose", graph.add("MatMul", probabilities, by_head(value, [0, 2, 1, 3])), perm=[0, 2, 1, 3])
-    return graph.add("Reshape", context, graph.constant(np.array([0, 0, weights.words.shape[1]], np.int64), "joined"))
+    return graph.add("Reshape", context, graph.constant(np.array([0, 0, weights.words.shape[1]], np.int64), "joined")), received
 
 
 def _add_and_normalize(graph: GraphBuilder, weights: BertWeights, left: str, right: str, norm: Norm, output: str = "") -> str:

@@ -12,7 +12,9 @@ from typing import Any
 from trainer.encoder import Encoder, load_encoder
 from trainer.errors import InputError
 from trainer.events import emit
+from trainer.export.bert_weights import is_plain_bert
 from trainer.export.calibration import CALIBRATION_TEXTS, read_calibration_texts
+from trainer.export.exits import check_exits, parse_exit
 from trainer.export.kinds import write_graph
 from trainer.export.manifest import write_manifest
 from trainer.export.parity import BOUNDS, Parity, check_parity, measure_parity
@@ -31,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration-data", type=Path, action="append", metavar="FILE", default=[],
                         help="JSON Lines (.gz) of texts or query-positive pairs that int8 is calibrated on; may be repeated "
                              "(default: arXiv titles and abstracts that come with the trainer)")
+    parser.add_argument("--exit", type=parse_exit, action="append", metavar="LAYERS[:SIZE,SIZE…]", default=[], dest="exits",
+                        help="a layer after which a request may end, and the dimensions that its vectors may be cut to "
+                             "(default: all of them); may be repeated")
     parser.add_argument("--origin", default="", help="where the weights come from, kept in the manifest")
     parser.add_argument("--license", default="", help="the weights' licence, kept in the manifest")
 
@@ -44,16 +49,22 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--gamma {arguments.gamma} must be between 0 and 8")
     check_plain_heads(arguments.model)
     encoder = load_encoder(arguments.model)
+    exits = check_exits(arguments.exits, len(encoder.model.encoder.layer) if is_plain_bert(encoder) else 0, encoder.dimensions)
     with new_version_folder(arguments.output, arguments.name, arguments.version) as folder:
         graph = folder / "model.onnx"
         emit("progress", stage="graph", quantization=arguments.quantization)
-        write_graph(encoder, arguments.quantization, graph, read_calibration_texts(arguments.calibration_data or [CALIBRATION_TEXTS]))
+        write_graph(encoder, arguments.quantization, graph, read_calibration_texts(arguments.calibration_data or [CALIBRATION_TEXTS]),
+                    [one["layers"] for one in exits])
         emit("progress", stage="parity")
         parity = measure_parity(encoder, graph, arguments.gamma)
         emit("parity", **parity.figures())
         check_parity(parity, BOUNDS[arguments.quantization])
+        for one in exits:
+            at_exit = measure_parity(encoder, graph, arguments.gamma, one["layers"])
+            emit("parity", layers=one["layers"], **at_exit.figures())
+            check_parity(at_exit, BOUNDS[arguments.quantization])
         copy_tokenizer(encoder.folder, folder)
-        manifest = write_manifest(folder, _fields(encoder, arguments, parity))
+        manifest = write_manifest(folder, {**_fields(encoder, arguments, parity), "exits": exits})
     emit("done", folder=str(arguments.output / arguments.name / arguments.version), fingerprint=manifest["fingerprint"])
 
 

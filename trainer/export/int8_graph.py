@@ -1,5 +1,7 @@
 """The arithmetic of a static int8 plan: uint8 values times int8 weights, summed in int32, out in float32."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 
@@ -22,7 +24,7 @@ class StaticInt8:
     def __init__(self, weights: BertWeights, plans: list[BlockPlan]) -> None:
         self.weights = weights
         self.plans = plans
-        self._rounded: dict[tuple[int, str], tuple[str, str, str]] = {}
+        self._rounded: dict[tuple[int, int, str], tuple[str, str, str]] = {}
 
     def look_up_words(self, graph: GraphBuilder, ids: str) -> str:
         """Rows of int8 codes with a step each: half of the file is this table."""
@@ -43,9 +45,10 @@ class StaticInt8:
 
     def _round(self, graph: GraphBuilder, values: str, layer: int, site: str) -> tuple[str, str, str]:
         """-> names of the uint8 codes, their step and zero point; query, key and value share them."""
-        if (layer, site) not in self._rounded:
-            self._rounded[layer, site] = self._rounding_nodes(graph, values, layer, site)
-        return self._rounded[layer, site]
+        key = (graph.scope, layer, site)
+        if key not in self._rounded:
+            self._rounded[key] = self._rounding_nodes(graph, values, layer, site)
+        return self._rounded[key]
 
     def _rounding_nodes(self, graph: GraphBuilder, values: str, layer: int, site: str) -> tuple[str, str, str]:
         chosen = getattr(self.plans[layer], site)
@@ -57,9 +60,9 @@ class StaticInt8:
         return graph.add("QuantizeLinear", values, step, zero_point), step, zero_point
 
 
-def build_int8_graph(encoder: Encoder, texts: list[str]) -> onnx.ModelProto:
-    """The encoder in static int8, calibrated on `texts`."""
+def build_int8_graph(encoder: Encoder, texts: list[str], exits: Sequence[int] = ()) -> onnx.ModelProto:
+    """The encoder in static int8, calibrated on `texts`; `exits` as in build_bert_graph."""
     weights = bert_weights(encoder)
     seen = observe(encoder, texts)
     plans = [plan_block(weights, layer, seen) for layer in range(len(weights.blocks))]
-    return build_bert_graph(weights, StaticInt8(weights, plans))
+    return build_bert_graph(weights, StaticInt8(weights, plans), exits)

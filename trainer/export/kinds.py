@@ -1,5 +1,6 @@
 """Which graph a --quantization asks for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -12,27 +13,29 @@ from trainer.export.int8_graph import build_int8_graph
 from trainer.export.torch_graph import export_torch_graph
 
 
-def write_graph(encoder: Encoder, quantization: str, path: Path, calibration_texts: list[str]) -> None:
+def write_graph(encoder: Encoder, quantization: str, path: Path, calibration_texts: list[str], exits: Sequence[int] = ()) -> None:
     """Write the encoder's graph of this kind to `path`: float32, int8 (static) or int8-dynamic.
 
     BERT gets the graph of bert_graph.py; other architectures the one that PyTorch's exporter traces, which has no static
-    int8 form.
+    int8 form. `exits` are numbers of layers after which a run may end; only the graph of bert_graph.py has them.
     """
+    if exits and (not is_plain_bert(encoder) or quantization == "int8-dynamic"):
+        raise InputError(f"--exit is made for BERT with GELU in float32 or int8, not for {encoder.architecture} in {quantization}")
     if quantization == "int8":
         if not is_plain_bert(encoder):
             raise InputError(f"static int8 is made for BERT with GELU; {encoder.folder} is {encoder.architecture}: "
                              "take --quantization int8-dynamic or float32")
-        onnx.save(build_int8_graph(encoder, calibration_texts), path)
+        onnx.save(build_int8_graph(encoder, calibration_texts, exits), path)
     elif quantization == "int8-dynamic":
         _write_dynamic_int8(encoder, path)
     else:
-        _write_float32(encoder, path)
+        _write_float32(encoder, path, exits)
 
 
-def _write_float32(encoder: Encoder, path: Path) -> None:
+def _write_float32(encoder: Encoder, path: Path, exits: Sequence[int] = ()) -> None:
     if is_plain_bert(encoder):
         weights = bert_weights(encoder)
-        onnx.save(build_bert_graph(weights, Float32(weights)), path)
+        onnx.save(build_bert_graph(weights, Float32(weights), exits), path)
     else:
         export_torch_graph(encoder, path)
 

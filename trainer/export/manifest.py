@@ -34,7 +34,7 @@ def fingerprint(files: dict[str, dict[str, Any]], pooling: dict[str, Any], norma
 def write_manifest(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     """Complete `fields` with hashes and fingerprint and write `folder`/manifest.json; returns the manifest.
 
-    `fields` has every key of the contract but schemaVersion, files and fingerprint.
+    `fields` has every key of the contract but schemaVersion, files and fingerprint; "exits" only where there are some.
     """
     files = file_entries(folder)
     manifest = {
@@ -42,6 +42,7 @@ def write_manifest(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         **{key: fields[key] for key in (
             "name", "version", "architecture", "dimensions", "matryoshkaDimensions", "maxTokens", "pooling", "normalize",
             "inputs", "outputs", "padTokenId", "paddingSide", "prompts", "quantization", "batchInvariant")},
+        **({"exits": fields["exits"]} if fields.get("exits") else {}),
         "files": files,
         "fingerprint": fingerprint(files, fields["pooling"], fields["normalize"], fields["maxTokens"]),
         "source": {**fields["source"], "tool": f"trainer export {__version__}"},

@@ -60,24 +60,25 @@ def reference_texts() -> list[str]:
     return json.loads(REFERENCE_TEXTS.read_text(encoding="utf-8"))
 
 
-def reference_embeddings(encoder: Encoder, rows: Sequence[Sequence[int]], gamma: float) -> Tensor:
-    """PyTorch's embeddings [texts, hidden] of token id rows, each run alone."""
+def reference_embeddings(encoder: Encoder, rows: Sequence[Sequence[int]], gamma: float, layers: int = 0) -> Tensor:
+    """PyTorch's embeddings [texts, hidden] of token id rows, each run alone; of layer number `layers`, or 0 for the last."""
     vectors = []
     for row in rows:
         ids = torch.tensor([row])
         mask = torch.ones_like(ids)
         with torch.inference_mode():
-            output = encoder.model(input_ids=ids, attention_mask=mask, output_attentions=True)
-        received = pooling.received_attention(output.attentions[-1], mask)
-        vectors.append(pooling.anchor_token_aware(output.last_hidden_state, received, mask, gamma))
+            output = encoder.model(input_ids=ids, attention_mask=mask, output_attentions=True, output_hidden_states=True)
+        # hidden_states begins with the embeddings, attentions with the first layer.
+        received = pooling.received_attention(output.attentions[layers - 1], mask)
+        vectors.append(pooling.anchor_token_aware(output.hidden_states[layers or -1], received, mask, gamma))
     return pooling.normalize(torch.cat(vectors))
 
 
-def measure_parity(encoder: Encoder, graph: Path, gamma: float) -> Parity:
-    """Compare the graph at `graph` with the PyTorch model on the reference texts."""
+def measure_parity(encoder: Encoder, graph: Path, gamma: float, layers: int = 0) -> Parity:
+    """Compare the graph at `graph` with the PyTorch model on the reference texts; `layers` is an exit, or 0 for the last layer."""
     rows = [encoder.token_ids(text) for text in reference_texts()]
-    expected = reference_embeddings(encoder, rows, gamma)
-    session = EncoderSession(graph, threads=1, pad_token_id=encoder.pad_token_id)
+    expected = reference_embeddings(encoder, rows, gamma, layers)
+    session = EncoderSession(graph, threads=1, pad_token_id=encoder.pad_token_id, layers=layers)
     alone = torch.cat([session.embed([row], gamma) for row in rows])
     # Padding to the longest makes mixed batches dear, so every fifth text goes through one.
     batched = alone.clone()

@@ -15,8 +15,10 @@ from trainer import pooling
 from trainer.encoder import load_encoder
 from trainer.errors import InputError
 from trainer.events import emit
+from trainer.export.bert_graph import LAYERS_INPUT
 from trainer.export.bert_weights import is_plain_bert
 from trainer.export.calibration import CALIBRATION_TEXTS, read_calibration_texts
+from trainer.export.exits import check_exits
 from trainer.export.kinds import write_graph
 from trainer.export.learned_pooling import learned_head_weights
 from trainer.export.manifest import write_manifest
@@ -61,8 +63,13 @@ def _write(model: SentenceTransformer, arguments: argparse.Namespace, path: Path
     if token_weights and model[0].model.config.model_type == "bert":
         encoder = load_encoder(arguments.model)
         if is_plain_bert(encoder):
-            write_graph(encoder, arguments.quantization, path, read_calibration_texts(arguments.calibration_data or [CALIBRATION_TEXTS]))
+            exits = check_exits(arguments.exits, len(encoder.model.encoder.layer), encoder.dimensions)
+            write_graph(encoder, arguments.quantization, path, read_calibration_texts(arguments.calibration_data or [CALIBRATION_TEXTS]),
+                        [one["layers"] for one in exits])
+            arguments.exits = exits
             return TOKEN_OUTPUTS
+    if arguments.exits:
+        raise InputError("--exit is made for BERT with a pooling by token weights")
     if arguments.quantization != "float32":
         raise InputError(f"--quantization {arguments.quantization} is made for BERT with a pooling by token weights; {arguments.model} is exported as float32")
     return export_trained_graph(model, path)
@@ -76,7 +83,7 @@ def _fields(model: SentenceTransformer, arguments: argparse.Namespace, outputs: 
         "dimensions": model.get_embedding_dimension(), "matryoshkaDimensions": _matryoshka(run.get("recipe", {}), model.get_embedding_dimension()),
         "maxTokens": model.max_seq_length, "pooling": pooling_entry(model), "normalize": True, "inputs": input_names(model), "outputs": outputs,
         "padTokenId": model.tokenizer.pad_token_id or 0, "paddingSide": "right", "prompts": {"query": "", "document": "", **model.prompts},
-        "quantization": arguments.quantization, "batchInvariant": parity.batch_min_cosine >= 0.9999,
+        "quantization": arguments.quantization, "exits": arguments.exits, "batchInvariant": parity.batch_min_cosine >= 0.9999,
         "source": {"origin": arguments.origin or Path(run.get("recipe", {}).get("base", "")).name, "license": arguments.license or run.get("recipe", {}).get("license", "")},
         "evaluation": [{"set": "reference_texts", "metric": key, "value": value} for key, value in parity.figures().items() if key != "texts"],
     }
@@ -107,6 +114,8 @@ def _measure(model: SentenceTransformer, graph: Path, outputs: dict[str, str], e
     def embed(some: list[str]) -> Tensor:
         features = model.tokenizer(some, padding=True, truncation=True, max_length=model.max_seq_length, return_tensors="np")
         fed = {name: features[name].astype(np.int64) if name in features else np.zeros_like(features["input_ids"], dtype=np.int64) for name in input_names(model)}
+        if any(node.name == LAYERS_INPUT for node in session.get_inputs()):
+            fed[LAYERS_INPUT] = np.zeros(1, np.int64)
         return _pool(session.run(list(outputs.values()), fed), fed["attention_mask"], entry)
 
     alone = torch.cat([embed([text]) for text in texts])

@@ -80,7 +80,10 @@ class Encoder:
             mask[i, : len(row)] = 1
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         names = [self.manifest["outputs"]["hiddenStates"], self.manifest["outputs"]["receivedAttention"]]
-        hidden, received = self._session.run(names, {name: arrays[name] for name in self.manifest["inputs"]})
+        fed = {name: arrays[name] for name in self.manifest["inputs"]}
+        if self.manifest.get("exits"):
+            fed["layers"] = np.zeros(1, np.int64)
+        hidden, received = self._session.run(names, fed)
         weights = _weights(self.manifest["pooling"], received, mask)
         vectors = np.einsum("bt,bth->bh", weights, hidden)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -39,6 +39,11 @@ const EmbedBody = Type.Object({
   dimensions: Type.Optional(
     Type.Union([Type.Integer({ minimum: 1 }), Type.Null()], { description: 'a positive integer or null' }),
   ),
+  layers: Type.Optional(
+    Type.Union([Type.Integer({ minimum: 1 }), Type.Null()], {
+      description: "a positive integer or null: compute so many layers only, one of the model's exits (see /info)",
+    }),
+  ),
   pooling: Type.Optional(PoolingSchema),
   ...EmbedParameters,
 });
@@ -135,6 +140,7 @@ function embedOptions(body: EmbedFields, manifest: Manifest): Omit<EmbedOptions,
     truncationDirection: body.truncation_direction?.toLowerCase() === 'left' ? 'left' : 'right',
     normalize: body.normalize ?? true,
     ...(dimensions === undefined ? {} : { dimensions }),
+    ...(body.layers ? { layers: body.layers } : {}),
     ...(body.pooling === undefined ? {} : { pooling: body.pooling }),
   };
 }

@@ -35,6 +35,12 @@ const Info = Type.Object({
   pooling: Type.Object({ mode: Type.String(), gamma: Type.Optional(Type.Number()) }),
   dimensions: Type.Integer(),
   matryoshkaDimensions: Type.Array(Type.Integer()),
+  exits: Type.Array(
+    Type.Object(
+      { layers: Type.Integer(), dimensions: Type.Array(Type.Integer()) },
+      { description: 'for /embed `layers`' },
+    ),
+  ),
   prompts: Type.Record(Type.String(), Type.String()),
   quantization: Type.String(),
   batchInvariant: Type.Boolean(),
@@ -82,6 +88,7 @@ export function healthRoutes(app: App, parts: Parts): void {
       pooling: manifest.pooling,
       dimensions: manifest.dimensions,
       matryoshkaDimensions: manifest.matryoshkaDimensions,
+      exits: manifest.exits ?? [],
       prompts: manifest.prompts,
       quantization: manifest.quantization,
       batchInvariant: manifest.batchInvariant,
