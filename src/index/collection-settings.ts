@@ -98,6 +98,6 @@ export function refuseOtherModel(collection: string, held: ModelIdentity, offere
   throw new AnchorageError(
     'MODEL_MISMATCH',
     `Collection ${collection} holds vectors of ${held.id} (${held.fingerprint.slice(0, 12)}), the request is for ` +
-      `${offered.id} (${offered.fingerprint.slice(0, 12)}); reindex the collection, or serve ${held.id} again`,
+      `${offered.id} (${offered.fingerprint.slice(0, 12)}); reindex the collection (POST /admin/jobs), or serve ${held.id} again`,
   );
 }

@@ -89,7 +89,8 @@ export async function fill(next: NextGeneration, embedder: Embedder, options: Re
 
 /** The model that made a collection's vectors, so that it can be searched meanwhile; undefined where it is on no disk here. */
 async function holdModel(models: ModelRegistry, fingerprint: string): Promise<Embedder | undefined> {
-  if (models.of(fingerprint)) return undefined;
+  // One that is being retired will soon be gone: it is not enough that it answers now.
+  if (models.live.manifest.fingerprint === fingerprint) return undefined;
   const versions = await models.list();
   const made = versions.find(({ manifest }) => manifest?.fingerprint === fingerprint);
   return made && models.hold(made.name, made.version);

@@ -204,3 +204,26 @@ test('queries of a model that did not make the vectors are mapped to them, and t
   expect(after.body).not.toHaveProperty('queryMap');
   expect(after.body.results[0]).toMatchObject({ id: 'late', score: expect.closeTo(1, 3) });
 });
+
+test('a collection whose model was activated away is searched by it again while it is reindexed', async () => {
+  const { collections, models } = real.parts;
+  await post('/documents', { collection: 'away', documents: documents(TEXTS) });
+  expect(collections.get('away').model.id).toBe(`${NAME}@2-mean`);
+  const next = await models.activate(NAME, '1-int8');
+  const outcomes: number[] = [];
+  let done = false;
+  const asking = (async () => {
+    while (!done) {
+      outcomes.push((await post('/search', { collection: 'away', query: TEXTS[3], mode: 'dense', k: 1 })).status);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  // Longer than a model without work is kept.
+  const slowly = { signal: never, textsPerSecond: 70 };
+  await reindex(real.parts, { name: 'away', embedder: next }, slowly);
+  done = true;
+  await asking;
+  expect(collections.get('away').model.id).toBe(`${NAME}@1-int8`);
+  expect(outcomes.length).toBeGreaterThan(10);
+  expect(new Set(outcomes)).toEqual(new Set([200]));
+});
