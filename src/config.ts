@@ -111,6 +111,12 @@ export const SETTINGS = {
   ),
   jobSilenceSecondsMax: integer(1800, [5, 86_400], 'a job whose trainer writes nothing for so long is ended'),
   jobsKept: integer(100, [1, 100_000], 'jobs that are over and stay listed, with their folders'),
+  feedback: {
+    kind: 'boolean',
+    default: false,
+    help: 'keep the texts of searches and what POST /feedback says of their results',
+  } satisfies BooleanSetting,
+  feedbackDays: integer(90, [1, 36_500], 'days after which a search and its feedback are forgotten'),
   trace: {
     kind: 'boolean',
     default: false,

@@ -5,9 +5,11 @@
 
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { Logger } from 'pino';
 import { type Config, configHelp, forbidTelemetry, jobEnvironment, readConfig } from './config.js';
 import { AnchorageError } from './errors.js';
 import { Collections } from './index/collections.js';
+import { Feedback } from './jobs/feedback.js';
 import { JobStore } from './jobs/job-store.js';
 import { Jobs } from './jobs/jobs.js';
 import { startingModel } from './jobs/live-model.js';
@@ -45,17 +47,40 @@ async function main(): Promise<void> {
   const collections = await Collections.open({ dataDir: config.dataDir, metrics, liveFingerprint });
   // Jobs go on after the collections are open: these hold the lock of the data directory.
   const recentQueries = new RecentQueries();
+  const feedback = openFeedback(config, store, logger);
   const trainer = trainerLimits(config, jobEnvironment(process.env));
-  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, recentQueries, logger });
-  const parts = { config, metrics, tracer, models, collections, jobs, recentQueries, adminToken: adminToken.token };
+  const jobs = await Jobs.open({
+    config,
+    metrics,
+    models,
+    collections,
+    trainer,
+    store,
+    recentQueries,
+    logger,
+    ...feedback,
+  });
+  const parts = {
+    config,
+    metrics,
+    tracer,
+    models,
+    collections,
+    jobs,
+    recentQueries,
+    ...feedback,
+    adminToken: adminToken.token,
+  };
   const app = await buildApp(parts, { logger });
   await app.listen({ host: config.host, port: config.port });
 
   const close = async (signal: string): Promise<void> => {
     logger.info({ signal }, 'closing: accepted requests are answered first');
-    const jobsClosed = jobs.close();
+    const jobsClosed = jobs.stop();
     await app.close();
+    await feedback.feedback?.close();
     await jobsClosed;
+    await store.close();
     await collections.close();
     await models.close();
     await tracer?.close();
@@ -66,6 +91,12 @@ async function main(): Promise<void> {
   const url = urlOf(config.host, app.server.address() as AddressInfo);
   process.stdout.write(`${readyLine(url, models.live.manifest)}\n`);
   process.stderr.write(greeting(url, adminToken));
+}
+
+function openFeedback(config: Config, store: JobStore, logger: Logger): { feedback?: Feedback } {
+  if (!config.feedback) return {};
+  const warn = (error: Error): void => logger.error({ err: error }, 'feedback could not be kept');
+  return { feedback: new Feedback({ store, days: config.feedbackDays, warn }) };
 }
 
 function refuseOpenHost({ host, apiKeys, insecure }: Config): void {

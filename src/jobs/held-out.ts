@@ -79,7 +79,7 @@ export async function holdOut(request: HeldOutRequest): Promise<HeldOut> {
 }
 
 /** The same for the same seed and passage, whatever else is in the data. */
-function isHeldOut(passage: string, { share, seed }: HeldOutRequest): boolean {
+export function isHeldOut(passage: string, { share, seed }: Pick<HeldOutRequest, 'share' | 'seed'>): boolean {
   const digest = createHash('sha256').update(`${seed} ${passage}`).digest();
   return digest.readUInt32BE(0) / 2 ** 32 < share;
 }

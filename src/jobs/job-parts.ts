@@ -4,6 +4,7 @@ import type { Collections } from '../index/collections.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelRegistry } from '../model/registry.js';
 import type { DeploymentTurn } from './deployment-turn.js';
+import type { Feedback } from './feedback.js';
 import type { JobStore } from './job-store.js';
 import type { RecentQueries } from './recent-queries.js';
 import type { TrainerLimits } from './trainer-process.js';
@@ -22,6 +23,8 @@ export interface JobParts {
   readonly trainer: TrainerLimits;
   readonly store: JobStore;
   readonly recentQueries: RecentQueries;
+  /** Absent where the setting is off. */
+  readonly feedback?: Feedback;
   readonly turn: DeploymentTurn;
   /** Absent: nowhere. */
   readonly logger?: JobLogger;

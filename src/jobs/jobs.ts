@@ -234,13 +234,13 @@ export class Jobs {
   }
 
   /** Asks what runs to write its checkpoint and leave; it is gone on with at the next start. */
-  async close(): Promise<void> {
+  async stop(): Promise<void> {
     this.closing = true;
     this.closed.abort();
     await this.pumping;
     for (const { controller } of this.running.values()) controller.abort('shutdown');
     await Promise.all([...this.running.values()].map(({ finished }) => finished));
-    await this.store.close();
+    await this.pumping;
   }
 
   private async takeUp(job: Job, process: unknown): Promise<void> {

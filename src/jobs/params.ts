@@ -154,6 +154,10 @@ export const PARAMS = {
         default: 0.2,
         description: 'share of the passages whose queries are not trained on, and judge the result',
       }),
+      feedback: Type.Boolean({
+        default: false,
+        description: 'let stored feedback join the data, to train and to judge',
+      }),
       ...deployment,
     },
     closed,

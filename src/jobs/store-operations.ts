@@ -1,4 +1,5 @@
 /** What the main thread may ask of the thread that holds jobs.sqlite; see job-tables.ts for what each does. */
+import type { AskedQuery, JudgedQuery, Label } from './feedback-tables.js';
 import type { Job, JobError, JobEvent, JobMemory, JobState, JobType, Json } from './job.js';
 
 export interface RepeatableRequest {
@@ -55,5 +56,11 @@ export type StoreOperations = {
   prune: (argument: { kept: number; except: readonly string[] }) => string[];
   readMeta: (argument: { key: string }) => unknown;
   writeMeta: (argument: { key: string; value: unknown }) => void;
+  addQueries: (argument: { queries: readonly AskedQuery[]; nowMs: number }) => void;
+  feedbackQuery: (argument: { id: string }) => AskedQuery | undefined;
+  addLabel: (argument: { label: Label; nowMs: number }) => void;
+  judged: (argument: { collection: string }) => JudgedQuery[];
+  feedbackCounts: (argument: Record<never, never>) => { queries: number; labels: number; oldestMs: number | null };
+  forget: (argument: { beforeMs: number }) => number;
   close: (argument: Record<never, never>) => void;
 };

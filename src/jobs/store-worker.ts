@@ -4,12 +4,20 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { storageError } from '../index/storage-errors.js';
 import { serveCalls } from '../index/thread-protocol.js';
+import { FeedbackTables } from './feedback-tables.js';
 import { JobTables } from './job-tables.js';
 import type { StoreOperations } from './store-operations.js';
 
 const { dataDir } = workerData as { dataDir: string };
 mkdirSync(dataDir, { recursive: true });
 const tables = new JobTables(join(dataDir, 'jobs.sqlite'));
+
+let kept: FeedbackTables | undefined;
+/** Its file is made when it is first asked for: where feedback is off, there is none. */
+function feedback(): FeedbackTables {
+  kept ??= new FeedbackTables(join(dataDir, 'feedback.sqlite'));
+  return kept;
+}
 
 /** A refused write is the disk's fault, not a programmer's. */
 function guarded<Argument, Answer>(operation: (argument: Argument) => Answer): (argument: Argument) => Answer {
@@ -36,5 +44,14 @@ serveCalls<StoreOperations>(parentPort!, {
   prune: guarded((argument) => tables.prune(argument)),
   readMeta: (argument) => tables.readMeta(argument),
   writeMeta: guarded((argument) => tables.writeMeta(argument)),
-  close: () => tables.close(),
+  addQueries: guarded((argument) => feedback().addQueries(argument)),
+  feedbackQuery: (argument) => feedback().query(argument),
+  addLabel: guarded((argument) => feedback().addLabel(argument)),
+  judged: (argument) => feedback().judged(argument),
+  feedbackCounts: () => feedback().counts(),
+  forget: guarded((argument) => feedback().forget(argument)),
+  close: () => {
+    tables.close();
+    kept?.close();
+  },
 });

@@ -29,6 +29,7 @@ import { cohereRoutes } from './routes/cohere.js';
 import { collectionRoutes } from './routes/collections.js';
 import { documentRoutes } from './routes/documents.js';
 import { embedRoutes } from './routes/embed.js';
+import { feedbackRoutes } from './routes/feedback.js';
 import { healthRoutes } from './routes/health.js';
 import { jobRoutes } from './routes/jobs.js';
 import { openaiRoutes } from './routes/openai.js';
@@ -82,6 +83,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   collectionRoutes(app, parts);
   documentRoutes(app, parts);
   searchRoutes(app, parts);
+  feedbackRoutes(app, parts);
   snapshotRoutes(app, parts);
   adminModelRoutes(app, parts);
   jobRoutes(app, parts);

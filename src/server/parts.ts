@@ -1,6 +1,7 @@
 /** What the server is made of: main.ts composes these, tests compose their own, and every route is handed them. */
 import type { Config } from '../config.js';
 import type { Collections } from '../index/collections.js';
+import type { Feedback } from '../jobs/feedback.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { RecentQueries } from '../jobs/recent-queries.js';
 import type { Metrics } from '../metrics.js';
@@ -15,6 +16,8 @@ export interface Parts {
   readonly models: ModelRegistry;
   readonly collections: Collections;
   readonly jobs: Jobs;
+  /** Absent where the setting is off. */
+  readonly feedback?: Feedback;
   /** What deployments compare two models by. */
   readonly recentQueries: RecentQueries;
   /** What /admin routes ask for as a bearer token. */

@@ -19,6 +19,7 @@ let models: ModelRegistry;
 let dataDir: string;
 let collections: Collections;
 let jobs: Jobs;
+let store: JobStore;
 const metrics = createMetrics();
 
 beforeAll(async () => {
@@ -34,7 +35,7 @@ beforeEach(async () => {
   collections = await Collections.open({ dataDir, metrics });
 });
 afterEach(async () => {
-  await jobs.close();
+  await close();
   await collections.close();
   rmSync(dataDir, { recursive: true });
 });
@@ -42,15 +43,21 @@ afterEach(async () => {
 async function open(trainerDir: string, limits: Partial<TrainerLimits> = {}): Promise<void> {
   const config = readConfig({ argv: ['--data-dir', dataDir, '--job-queue-max', '3'], env: {} }) as Config;
   const trainer = { ...trainerLimits({ ...config, trainerDir, jobPriority: 'normal' }, process.env), ...limits };
+  store = new JobStore(dataDir);
   jobs = await Jobs.open({
     config,
     metrics,
     models,
     collections,
     trainer,
-    store: new JobStore(dataDir),
+    store,
     recentQueries: new RecentQueries(),
   });
+}
+
+async function close(): Promise<void> {
+  await jobs.stop();
+  await store.close();
 }
 
 async function submit(type: JobType, given: Json, key?: string): Promise<Job> {
@@ -216,7 +223,7 @@ describe('a server that ends while a job runs', () => {
     await open(trainerDir);
     const { id } = await finetune();
     await eventsOf(id, atStep(11));
-    await jobs.close();
+    await close();
     await open(trainerDir);
     const events = await eventsOf(id);
     const begins = events.flatMap(({ data }) => (data.stage === 'begins' ? [Number(data.step)] : []));

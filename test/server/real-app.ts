@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../../src/config.js';
 import { Collections } from '../../src/index/collections.js';
+import { Feedback } from '../../src/jobs/feedback.js';
 import { JobStore } from '../../src/jobs/job-store.js';
 import { Jobs } from '../../src/jobs/jobs.js';
 import { startingModel } from '../../src/jobs/live-model.js';
@@ -38,14 +39,21 @@ export async function openRealApp(...flags: string[]): Promise<RealApp> {
   const collections = await Collections.open({ dataDir, metrics, liveFingerprint });
   const trainer = trainerLimits(config, process.env);
   const recentQueries = new RecentQueries();
-  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, recentQueries });
-  const parts: Parts = { config, metrics, models, collections, jobs, recentQueries, adminToken: ADMIN_TOKEN };
+  const warn = (error: Error): void => {
+    throw error;
+  };
+  const feedback = config.feedback ? new Feedback({ store, days: config.feedbackDays, warn }) : undefined;
+  const kept = feedback ? { feedback } : {};
+  const jobs = await Jobs.open({ config, metrics, models, collections, trainer, store, recentQueries, ...kept });
+  const parts: Parts = { config, metrics, models, collections, jobs, recentQueries, ...kept, adminToken: ADMIN_TOKEN };
   const app = await buildApp(parts);
   return {
     app,
     parts,
     close: async () => {
-      await Promise.all([jobs.close(), app.close()]);
+      await Promise.all([jobs.stop(), app.close()]);
+      await feedback?.close();
+      await store.close();
       await collections.close();
       await models.close();
       rmSync(ownDir, { recursive: true, force: true });

@@ -3,9 +3,12 @@
  * of its own runs; what is left of one is what the next begins with.
  */
 import { join } from 'node:path';
+import { AnchorageError } from '../../errors.js';
 import { artifactPath } from '../data-path.js';
 import { deploy } from '../deployment.js';
+import { feedbackData } from '../feedback-data.js';
 import { holdOut } from '../held-out.js';
+import type { JobContext } from '../job-context.js';
 import type { PipelineParams } from '../params.js';
 import { setsOf } from './evaluate.js';
 import { exportModel } from './export.js';
@@ -14,8 +17,12 @@ import type { Kind } from './kind.js';
 import { corpusOf, synthesize } from './synthesize.js';
 
 export const pipelineKind: Kind<PipelineParams> = {
-  check({ collection, finetune: training }, parts) {
+  check({ collection, finetune: training, feedback }, parts) {
     parts.collections.get(collection);
+    if (feedback && !parts.feedback) {
+      const message = 'params.feedback: none is kept; start the server with --feedback';
+      throw new AnchorageError('VALIDATION', message, { field: 'params.feedback' });
+    }
     checkRecipe(training, parts, 'its dataset');
   },
 
@@ -31,12 +38,30 @@ export const pipelineKind: Kind<PipelineParams> = {
       } = params;
       return { ...(await holdOut({ records, corpus, folder: context.path('split'), share, seed })) };
     });
+    const joined = params.feedback ? await joinFeedback(context, params, { train, corpus }) : { train, sets: [] };
     context.made({ heldOut: artifactPath(dataDir, set) });
-    const trained = await finetune(context, params.finetune, train, [0.26, 0.65]);
+    const trained = await finetune(context, params.finetune, joined.train, [0.26, 0.65]);
     const model = await exportModel(context, params.export, trained, [0.65, 0.75]);
     const { gate, queriesMax, documentsMax, keepPrevious, textsPerSecond } = params;
     const pace = textsPerSecond === undefined ? {} : { textsPerSecond };
-    const sets = [set, ...setsOf(dataDir, params.sets ?? [])];
+    const sets = [set, ...joined.sets, ...setsOf(dataDir, params.sets ?? [])];
     await deploy(context, { model, gate, sets, queriesMax, documentsMax, keepPrevious, ...pace }, [0.75, 1]);
   },
 };
+
+/** What people said of results joins the records to train on, and a part of it judges. */
+async function joinFeedback(
+  context: JobContext,
+  { collection: name, heldOut: share, synthesize: { seed } }: PipelineParams,
+  { train, corpus }: { train: string; corpus: string },
+): Promise<{ train: string; sets: string[] }> {
+  const { collections, feedback } = context.parts;
+  const [output, set] = [context.path('split', 'train-with-feedback.jsonl'), context.path('split', 'feedback')];
+  const joined = await context.step('join feedback', [0.26, 0.26], async () => {
+    const judged = (await feedback?.judged(name)) ?? [];
+    const collection = collections.get(name);
+    return { ...(await feedbackData({ judged, collection, train, output, corpus, set, share, seed })) };
+  });
+  context.measured({ feedback: joined });
+  return { train: output, sets: joined.queries > 0 ? [set] : [] };
+}

@@ -84,6 +84,8 @@ const Answer = Type.Object({
     ),
   ),
   timingsMs: Timings,
+  queryId: Type.Optional(Type.String({ description: 'for POST /feedback, where it is on' })),
+  queryIds: Type.Optional(Type.Array(Type.Union([Type.String(), Type.Null()]), { description: 'one a query' })),
 });
 
 export function searchRoutes(app: App, parts: Parts): void {
@@ -97,10 +99,21 @@ export function searchRoutes(app: App, parts: Parts): void {
       const context: Context = { body, signal: hangUpSignal(reply), bounds: parts };
       const name = body.collection ?? DEFAULT_COLLECTION;
       const answered = await withLiveCollection(parts, name, (live) => answer(live, asked, context));
-      if (body.mode !== 'sparse') for (const text of asked.texts) parts.recentQueries.add(name, text);
-      return answered;
+      return { ...answered, ...remember(parts, name, { body, texts: asked.texts }) };
     },
   );
+}
+
+/** Takes note of what was asked, for deployments and, where it is on, for feedback. @returns the ids that feedback names. */
+function remember(
+  { feedback, recentQueries }: Parts,
+  name: string,
+  { body, texts }: { body: Body; texts: readonly string[] },
+): { queryId?: string | undefined; queryIds?: (string | null)[] } {
+  if (body.mode !== 'sparse') for (const text of texts) recentQueries.add(name, text);
+  if (!feedback || texts.length === 0) return {};
+  const ids = texts.map((text) => feedback.asked(name, text));
+  return body.queries ? { queryIds: ids.map((id) => id ?? null) } : { queryId: ids[0] };
 }
 
 interface Context {
