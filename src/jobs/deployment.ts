@@ -4,7 +4,8 @@
  *   1. verify   hashes of every file and the parity that the export measured; the version is loaded and held
  *   2. shadow   the trainer judges both versions on the sets: held-out queries of the job, sets of the data directory
  *   3. gate     gate.ts decides; where it says no, nothing was changed
- *   4. build    every collection of the live model gets a generation of the new one's vectors, from its stored texts
+ *   4. build    every collection of the live model gets a generation of the new one's vectors, from its stored texts; or,
+ *               where that was asked for, a map from the new model's queries to the vectors that it keeps (query-drift.ts)
  *   5. compare  a sample of live queries is answered by both generations: how much changes, and what the new graphs find
  *   6. flip     writes are held for a moment, what came last is embedded, and then ONE commit: the entry `live` of
  *               live-model.ts. After it the embedder is promoted and each collection flips
@@ -28,6 +29,7 @@ import type { Json } from './job.js';
 import type { JobContext } from './job-context.js';
 import { commitLive } from './live-model.js';
 import { compareAnswers } from './live-queries.js';
+import { mapQueries } from './map-queries.js';
 import type { DeployParams } from './params.js';
 import { checkParity } from './parity.js';
 import { buildNextGeneration, fill, reindex } from './reindex.js';
@@ -69,11 +71,11 @@ async function inTurn(context: JobContext, request: DeploymentRequest, [from, to
       }));
       await report(context, { model: request.model, before: old, candidate, ...comparisons, verdict });
       if (!(verdict as unknown as Verdict).passes) return 'refused';
-      const built = await build(context, request, { next, range: part(0.4, 0.9) });
+      const { built, maps } = await build(context, request, { next, range: part(0.4, 0.9) });
       const { answers } = await context.step('deploy: 5 compare', part(0.9, 0.95), () =>
         compareAnswers(context, next, built),
       );
-      await report(context, { model: request.model, before: old, candidate, ...comparisons, verdict, answers });
+      await report(context, { model: request.model, before: old, candidate, ...comparisons, verdict, answers, maps });
       context.at('deploy: 6 flip');
       await flip(context, { next, built, previous: request.keepPrevious ? old : undefined });
     }
@@ -83,7 +85,7 @@ async function inTurn(context: JobContext, request: DeploymentRequest, [from, to
     throw error;
   }
   await context.step('deploy: 7 settle', part(0.95, 1), async () => {
-    await followUp(context, next, old);
+    if (request.index === 'reindex') await followUp(context, next, old);
     if (!request.keepPrevious) {
       for (const { name, previous } of collections.list()) {
         if (previous && previous.model.id === old) await collections.generations.forgetPrevious(name);
@@ -133,8 +135,33 @@ interface Building {
   readonly range: Range;
 }
 
+interface Built {
+  readonly built: readonly NextGeneration[];
+  /** What is known of each map, by collection. */
+  readonly maps: Json[];
+}
+
 /** Step 4: every collection whose vectors are the live model's, one after the other. Those of other models stay as they are. */
-async function build(
+async function build(context: JobContext, request: DeploymentRequest, building: Building): Promise<Built> {
+  if (request.index === 'map') return { built: [], maps: await mapAll(context, building) };
+  return { built: await buildAll(context, request, building), maps: [] };
+}
+
+async function mapAll(context: JobContext, { next, range }: Building): Promise<Json[]> {
+  const { collections, models } = context.parts;
+  const { fingerprint } = models.live.manifest;
+  const pending = collections.list().filter(({ model }) => model.fingerprint === fingerprint);
+  const maps: Json[] = [];
+  for (const { name } of pending) {
+    context.throwIfStopped();
+    context.within(range, () => context.at(`deploy: 4 map ${name}`, maps.length / pending.length));
+    const { method, fittedFrom, heldOut } = await mapQueries(collections, { name, embedder: next }, context);
+    maps.push({ collection: name, method, fittedFrom, heldOut: { ...heldOut } });
+  }
+  return maps;
+}
+
+async function buildAll(
   context: JobContext,
   request: DeploymentRequest,
   { next, range }: Building,

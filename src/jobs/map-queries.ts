@@ -2,13 +2,15 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { AnchorageError } from '../errors.js';
+import type { Collection } from '../index/collection.js';
 import type { Collections } from '../index/collections.js';
+import type { EmbeddedText } from '../index/document-reader.js';
 import type { QueryMap, QueryMapFacts } from '../index/query-map.js';
 import type { Embedder } from '../model/embedder.js';
 import { modelIdentity } from '../model/manifest.js';
 import { promptFor } from '../model/prompts.js';
 import { workerUrl } from '../worker-url.js';
-import type { EmbeddedTwice } from './query-drift.js';
+import { type EmbeddedTwice, TEXTS_MIN } from './query-drift.js';
 
 /** More texts, a better map: bench/query-drift.ts. Embedding these takes a minute or two of two cores, fitting some seconds. */
 const TEXTS = 5_000;
@@ -32,7 +34,7 @@ export async function mapQueries(
   { signal, texts = TEXTS }: { signal: AbortSignal; texts?: number },
 ): Promise<QueryMapFacts> {
   const collection = collections.get(name);
-  const sample = await collection.sample(texts);
+  const sample = await sampleFor(collections, collection, texts);
   const from: Float32Array[] = [];
   const prompt = promptFor('document', undefined, embedder.manifest);
   for (let first = 0; first < sample.length; first += GROUP_TEXTS) {
@@ -45,6 +47,23 @@ export async function mapQueries(
   await collection.storeQueryMap(map);
   const { matrix: _, ...facts } = map;
   return facts;
+}
+
+/** The collection's own texts; where there are too few, those of others that the same model embedded. */
+async function sampleFor(collections: Collections, collection: Collection, texts: number): Promise<EmbeddedText[]> {
+  const { fingerprint } = collection.model;
+  const others = collections.list().filter((one) => one !== collection && one.model.fingerprint === fingerprint);
+  const sample: EmbeddedText[] = [];
+  for (const source of [collection, ...others]) {
+    if (sample.length >= (source === collection ? texts : TEXTS_MIN)) break;
+    sample.push(...(await source.sample(texts - sample.length)));
+  }
+  if (sample.length >= TEXTS_MIN) return sample;
+  throw new AnchorageError(
+    'VALIDATION',
+    `collection ${collection.name}: a map to ${collection.model.id} is fitted from ${TEXTS_MIN} texts that it embedded, and ` +
+      `there are ${sample.length}; store more texts by that model, in any collection`,
+  );
 }
 
 async function fitInThread(request: FitRequest, signal: AbortSignal): Promise<QueryMap> {

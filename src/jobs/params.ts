@@ -100,6 +100,12 @@ const deployment = {
     default: true,
     description: 'keep the old model and its vectors, so that POST /admin/models/rollback can go back to them',
   }),
+  index: Type.Enum(['reindex', 'map'], {
+    default: 'reindex',
+    description:
+      'reindex: collections are embedded anew before the model goes live; map: they keep their vectors, and the new ' +
+      "model's queries are mapped to them until a reindex",
+  }),
   textsPerSecond: optional(
     Type.Number({
       exclusiveMinimum: 0,

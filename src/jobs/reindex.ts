@@ -103,7 +103,7 @@ async function refuseWithoutText(collections: Collections, next: NextGeneration)
   throw new AnchorageError(
     'CONFLICT',
     `${next.name} has documents with a vector and no text (${count}; one is ${id}), which ${next.model.id} cannot embed; ` +
-      'delete them, or send them with their texts',
+      'delete them, send them with their texts, or deploy with index "map"',
   );
 }
 

@@ -220,4 +220,28 @@ describe('a deployment', () => {
       expect(answer.modelVersion).toBe(NEW);
     }
   });
+
+  it('goes live at once where collections keep their vectors, with a map, and goes back', async () => {
+    await open(judges(2, 0.001));
+    const done = await deploy({ index: 'map' });
+    expect(done).toMatchObject({ state: 'succeeded', metrics: { deployment: { verdict: { passes: true } } } });
+    const { maps } = (done.metrics as { deployment: { maps: Json[] } }).deployment;
+    expect(maps).toMatchObject([
+      { collection: 'default', heldOut: { texts: 30, recallAt10: expect.any(Number) } },
+      { collection: 'other', heldOut: { texts: 30 } },
+    ]);
+    expect((await get('/info')).model_sha).not.toBe(real.parts.collections.get('default').model.fingerprint);
+    // The old model answers for its collections while a request may still hold it; then the map does.
+    await expect.poll(search, { timeout: 10_000 }).toMatchObject({
+      modelVersion: NEW,
+      queryMap: { from: NEW, to: OLD, recallAt10: expect.any(Number) },
+    });
+    expect((await get('/collections/default')).generation).toBe(1);
+
+    const back = (await post('/admin/models/rollback')).body;
+    expect(await over(back.id as string)).toMatchObject({ state: 'succeeded' });
+    const after = await search();
+    expect(after).toMatchObject({ modelVersion: OLD });
+    expect(after).not.toHaveProperty('queryMap');
+  });
 });

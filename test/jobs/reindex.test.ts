@@ -1,15 +1,14 @@
-import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mapQueries } from '../../src/jobs/map-queries.js';
 import { fill, reindex } from '../../src/jobs/reindex.js';
 import type { Embedder } from '../../src/model/embedder.js';
-import { manifestFingerprint, modelIdentity, readManifest, writeManifest } from '../../src/model/manifest.js';
-import { defaultFolder } from '../model/real-embedder.js';
+import { modelIdentity } from '../../src/model/manifest.js';
 import { openRealApp, type RealApp } from '../server/real-app.js';
+import { addVersion, NAME } from './two-models.js';
 
-const NAME = 'all-minilm-l6-v2';
 const PLACES = [
   'harbour',
   'lighthouse',
@@ -30,18 +29,6 @@ let modelsDir: string;
 let real: RealApp;
 let mean: Embedder;
 
-/** The default model under another version that pools by the mean: other vectors, and so another fingerprint. */
-async function addVersion(version: string, mode?: 'mean'): Promise<void> {
-  const folder = join(modelsDir, NAME, version);
-  await mkdir(folder, { recursive: true });
-  for (const file of await readdir(defaultFolder)) {
-    if (file !== 'manifest.json') await symlink(join(defaultFolder, file), join(folder, file));
-  }
-  const manifest = await readManifest(defaultFolder);
-  const changed = { ...manifest, version, pooling: mode ? { mode } : manifest.pooling };
-  await writeManifest(folder, { ...changed, fingerprint: manifestFingerprint(changed) });
-}
-
 async function post(url: string, body: object) {
   const response = await real.app.inject({ method: 'POST', url, payload: body });
   return { status: response.statusCode, body: response.json() };
@@ -49,8 +36,8 @@ async function post(url: string, body: object) {
 
 beforeAll(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'anchorage-models-'));
-  await addVersion('1-int8');
-  await addVersion('2-mean', 'mean');
+  await addVersion(modelsDir, '1-int8');
+  await addVersion(modelsDir, '2-mean', 'mean');
   real = await openRealApp('--models-dir', modelsDir, '--model', `${NAME}@1-int8`, '--workers', '1');
   mean = await real.parts.models.hold(NAME, '2-mean');
 });

@@ -42,10 +42,10 @@ export const pipelineKind: Kind<PipelineParams> = {
     context.made({ heldOut: artifactPath(dataDir, set) });
     const trained = await finetune(context, params.finetune, joined.train, [0.26, 0.65]);
     const model = await exportModel(context, params.export, trained, [0.65, 0.75]);
-    const { gate, queriesMax, documentsMax, keepPrevious, textsPerSecond } = params;
+    const { gate, queriesMax, documentsMax, keepPrevious, index, textsPerSecond } = params;
     const pace = textsPerSecond === undefined ? {} : { textsPerSecond };
     const sets = [set, ...joined.sets, ...setsOf(dataDir, params.sets ?? [])];
-    await deploy(context, { model, gate, sets, queriesMax, documentsMax, keepPrevious, ...pace }, [0.75, 1]);
+    await deploy(context, { model, gate, sets, queriesMax, documentsMax, keepPrevious, index, ...pace }, [0.75, 1]);
   },
 };
 
