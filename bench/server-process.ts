@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
+/** As the container image starts it. */
+const NODE_FLAGS = ['--max-semi-space-size=2'];
 const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
 export interface ServerProcess {
@@ -24,7 +26,8 @@ export interface ServerProcess {
 export async function startServer(...flags: string[]): Promise<ServerProcess> {
   const dataDir = mkdtempSync(join(tmpdir(), 'anchorage-bench-'));
   const args = [MAIN, '--port', '0', '--data-dir', dataDir, '--log-level', 'error', ...flags];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const env = { ...process.env, MALLOC_ARENA_MAX: '2' };
+  const child = spawn(process.execPath, [...NODE_FLAGS, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
   // A bench that fails must not leave a server behind.
   const kill = (): boolean => child.kill('SIGKILL');
   process.once('exit', kill);
