@@ -32,6 +32,23 @@ export interface VectorSource {
   readonly queries: number;
 }
 
+/** Flags of every bench that works on these vectors, for parseArgs. */
+export const VECTOR_OPTIONS = {
+  papers: { type: 'string', default: '' },
+  'query-titles': { type: 'string', default: '' },
+  vectors: { type: 'string', default: '/tmp/anchorage-bench-search' },
+  count: { type: 'string', default: '100000' },
+  queries: { type: 'string', default: '1000' },
+} as const;
+
+export const vectorSource = (flags: Record<keyof typeof VECTOR_OPTIONS, string>): VectorSource => ({
+  folder: flags.vectors,
+  papers: flags.papers,
+  queryTitles: flags['query-titles'],
+  count: Number(flags.count),
+  queries: Number(flags.queries),
+});
+
 /** Texts embedded between two writes of the file. */
 const GROUP = 512;
 

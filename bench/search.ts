@@ -8,7 +8,7 @@
  * --papers has lines of {query, positive}: a title and its abstract; --query-titles lines of {text}: titles of other papers.
  * Their vectors are kept in --vectors; a run that finds them there reads no texts. Peers are installed into bench/.peers.
  */
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -16,16 +16,12 @@ import { npmEnvironment, pythonEnvironment } from './peers/environment.js';
 import { keep, machine } from './report.js';
 import { drawCurves, frontier } from './search-chart.js';
 import { type Contender, compete, driver, type Outcome, runDriver, type Task, writeTask } from './search-contest.js';
-import { exactNearest } from './search-truth.js';
-import { loadVectors } from './search-vectors.js';
+import { keptTruth } from './search-truth.js';
+import { loadVectors, VECTOR_OPTIONS, vectorSource } from './search-vectors.js';
 
 const { values } = parseArgs({
   options: {
-    papers: { type: 'string', default: '' },
-    'query-titles': { type: 'string', default: '' },
-    vectors: { type: 'string', default: '/tmp/anchorage-bench-search' },
-    count: { type: 'string', default: '100000' },
-    queries: { type: 'string', default: '1000' },
+    ...VECTOR_OPTIONS,
     rounds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
     keep: { type: 'boolean', default: false },
@@ -50,14 +46,8 @@ const CONTENDERS: Record<string, () => readonly string[]> = {
   'LanceDB IVF_PQ': () => [process.execPath, driver('lancedb.mjs'), npmEnvironment('lancedb', [LANCEDB]), 'pq'],
 };
 
-const vectors = await loadVectors({
-  folder: values.vectors,
-  papers: values.papers,
-  queryTitles: values['query-titles'],
-  count: Number(values.count),
-  queries: Number(values.queries),
-});
-const truth = keptTruth();
+const vectors = await loadVectors(vectorSource(values));
+const truth = keptTruth(values.vectors, vectors, K);
 const task: Task = {
   ...{ dimensions: vectors.model.dimensions, model: vectors.model, k: K, rounds: Number(values.rounds) },
   ...{ ladder: LADDER, truth, concurrency: CONCURRENCY, concurrentRecall: CONCURRENT_RECALL },
@@ -67,16 +57,6 @@ writeTask(folder, vectors, task);
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`;
-
-/** Reckoned once for the vectors kept: minutes for 1,000 queries of 100,000. */
-function keptTruth(): string[][] {
-  const { base, queries } = vectors;
-  const file = join(values.vectors, `truth-${base.length}-${queries.length}.json`);
-  if (!existsSync(file)) {
-    writeFileSync(file, JSON.stringify(queries.map((query) => exactNearest(base, query, K).map(String))));
-  }
-  return JSON.parse(readFileSync(file, 'utf8')) as string[][];
-}
 
 function show(name: string, outcome: Outcome): void {
   const { version, vectorsPerSecond, diskBytes, startMs, startPeakBytes, steadyBytes, points, concurrent } = outcome;

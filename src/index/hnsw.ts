@@ -6,9 +6,8 @@
  * the graph is built anew: usearch's own removal gives the slot to a later addition, after which nodes were unreachable, and
  * after 20,000 replacements in a graph of 400 a search did not return (usearch 2.25.3).
  *
- * Measured on two Zen 4 cores (20,000 x 384, m 16, efConstruction 200): nodes of bfloat16 are inserted 2.5 times and
- * searched 2 to 3 times as fast as nodes of float32, in usearch as in hnswlib, at the same recall once full vectors have
- * rescored the candidates. So a float32 collection has a bfloat16 graph.
+ * Nodes are bytes, or bits where the collection's codes are: full vectors score what a walk finds, so nodes only have to be
+ * right about which few dozen are near, and narrower ones are walked and built faster. docs/decisions has the measurement.
  */
 import type { Index } from 'usearch';
 import { AnchorageError } from '../errors.js';
@@ -23,12 +22,12 @@ export interface GraphShape {
   readonly efConstruction: number;
 }
 
-const NODE_SCALARS: Readonly<Record<Quantization, 'bf16' | 'i8' | 'b1'>> = {
-  float32: 'bf16',
+const NODE_SCALARS: Readonly<Record<Quantization, 'i8' | 'b1'>> = {
+  float32: 'i8',
   int8: 'i8',
   binary: 'b1',
 };
-const NODE_BITS = { bf16: 16, i8: 8, b1: 1 } as const;
+const NODE_BITS = { i8: 8, b1: 1 } as const;
 
 export const graphsAreAvailable = (): boolean => usearch() !== null;
 
@@ -89,10 +88,10 @@ export class HnswGraph {
     return graph;
   }
 
-  /** What usearch is given: for int8 its [-1, 1] is made to span the components as codes.ts does. */
+  /** What usearch is given: its range of a byte, [-1, 1], is made to span the components as codes.ts does. */
   private node(vector: Float32Array): Float32Array {
     const short = firstDimensions(vector, this.shape.dimensions);
-    if (this.shape.quantization !== 'int8') return short;
+    if (NODE_SCALARS[this.shape.quantization] === 'b1') return short;
     const scale = int8Scale(this.shape.dimensions);
     return short.map((value) => Math.max(-1, Math.min(1, value * scale)));
   }

@@ -3,7 +3,7 @@
  *
  *   graph-<generation>.snapshot
  *   +--------------------------+----------------+-----------------+----------------+----------+
- *   | usearch's own format     | trailer (JSON) | SHA-256         | trailer length | ANCHGRF1 |
+ *   | usearch's own format     | trailer (JSON) | SHA-256         | trailer length | ANCHGRF2 |
  *   | (loaded from offset 0)   |                | 32 bytes        | u32 LE         | 8 bytes  |
  *   +--------------------------+----------------+-----------------+----------------+----------+
  *
@@ -27,7 +27,7 @@ import { type GraphShape, HnswGraph } from './hnsw.js';
 
 export const snapshotFile = (generation: number): string => `graph-${generation}.snapshot`;
 
-const MAGIC = 'ANCHGRF1';
+const MAGIC = 'ANCHGRF2';
 const HASH_BYTES = 32;
 const FOOTER_BYTES = HASH_BYTES + 4 + MAGIC.length;
 const TRAILER_BYTES_MAX = 16 * 1024 * 1024;

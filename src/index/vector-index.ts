@@ -37,6 +37,11 @@ export interface VectorIndexOptions {
   readonly log: (level: 'info' | 'warn', message: string) => void;
 }
 
+export interface Walk {
+  readonly efSearch: number;
+  readonly most?: number;
+}
+
 /** Rows read between two looks at the event loop while the table is filled. */
 const LOAD_ROWS = 1000;
 const SCATTERED_COST = 4;
@@ -149,15 +154,18 @@ export class VectorIndex {
     this.options.log('info', `graph built: ${this.current.graph.nodes} vectors`);
   }
 
-  /** Labels near the vector, as codes see it: from the graph and its backlog, or from the whole table. */
-  candidates(query: Code, vector: Float32Array, efSearch: number): number[] {
-    if (!this.current) return this.exactCandidates(query, efSearch);
+  /**
+   * Labels near the vector, as codes see it: from the graph and its backlog, or from the whole table.
+   * @param most of each that are wanted, the nearest.
+   */
+  candidates(query: Code, vector: Float32Array, { efSearch, most = efSearch }: Walk): number[] {
+    if (!this.current) return this.exactCandidates(query, most);
     const { graph, backlog } = this.current;
     // Tombstones take their share of what a walk finds.
     const breadth = Math.ceil((efSearch * graph.nodes) / Math.max(1, this.graphSize));
     const found = graph.search(vector, Math.min(breadth, efSearch * 2)).filter((label) => this.table.has(label));
-    const fresh = this.table.nearestAmong(query, backlog, efSearch).map(({ label }) => label);
-    return fresh.length === 0 ? found : [...found, ...fresh];
+    const fresh = this.table.nearestAmong(query, backlog, most).map(({ label }) => label);
+    return fresh.length === 0 ? found.slice(0, most) : [...found.slice(0, most), ...fresh];
   }
 
   exactCandidates(query: Code, count: number): number[] {
@@ -174,6 +182,12 @@ export class VectorIndex {
       if (full) scored.push({ label, score: dot(full, 0, vector, vector.length) });
     }
     return scored.sort((a, b) => b.score - a.score || a.label - b.label);
+  }
+
+  /** Whether codes tell the nearest few apart well: not bits, nor the first dimensions of many. */
+  get codesRankWell(): boolean {
+    const { settings, model } = this.state;
+    return settings.quantization !== 'binary' && settings.dimensions === model.dimensions;
   }
 
   /** Whether the table alone can give exact scores. */
