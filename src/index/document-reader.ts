@@ -1,4 +1,5 @@
 /** The reads of one collection, on a connection of their own: documents, pages, changes, vectors. Nothing here writes. */
+import type { Statement } from 'better-sqlite3';
 import { AnchorageError } from '../errors.js';
 import {
   blobToVector,
@@ -98,10 +99,14 @@ export class DocumentReader {
   /** Whose vectors this reads. */
   private readonly generation: number;
   private readonly sequenceStatement;
+  private readonly inTransaction: (read: () => unknown) => unknown;
+  /** By their SQL: preparing one costs as much as fetching ten rows by it. */
+  private readonly rowStatements = new Map<string, Statement>();
 
   constructor(db: Connection, generation: number) {
     this.db = db;
     this.generation = generation;
+    this.inTransaction = db.transaction((read: () => unknown) => read());
     this.sequenceStatement = db.prepare(`SELECT value FROM meta WHERE key = 'sequence'`).pluck();
   }
 
@@ -117,7 +122,7 @@ export class DocumentReader {
 
   /** Everything inside sees one commit. */
   atOneCommit<T>(read: () => T): T {
-    return this.db.transaction(read)();
+    return (this.db.inTransaction ? read() : this.inTransaction(read)) as T;
   }
 
   counts(): Counts {
@@ -146,9 +151,7 @@ export class DocumentReader {
 
   /** @returns what is still there, by label. */
   byLabels(labels: readonly number[], include: readonly Include[]): Map<number, StoredDocument> {
-    const rows = this.db
-      .prepare(this.select(include, 'd.label IN (SELECT value FROM json_each(?))'))
-      .all(JSON.stringify(labels)) as Row[];
+    const rows = this.rowsOf<Row>(labels, this.select(include, 'd.label = ?'));
     return new Map(rows.map((row) => [row.label, toDocument(row)]));
   }
 
@@ -169,11 +172,8 @@ export class DocumentReader {
   }
 
   vectors(labels: readonly number[]): Map<number, Float32Array> {
-    const rows = this.db
-      .prepare(
-        `SELECT label, vector FROM ${vectorTable(this.generation)} WHERE label IN (SELECT value FROM json_each(?))`,
-      )
-      .all(JSON.stringify(labels)) as { label: number; vector: Buffer }[];
+    const sql = `SELECT label, vector FROM ${vectorTable(this.generation)} WHERE label = ?`;
+    const rows = this.rowsOf<{ label: number; vector: Buffer }>(labels, sql);
     return new Map(rows.map(({ label, vector }) => [label, blobToVector(vector)]));
   }
 
@@ -243,6 +243,13 @@ export class DocumentReader {
       .get(parent) as string;
     const chunks = 'SELECT label, start, stop FROM documents WHERE parent = ? ORDER BY ordinal';
     return { text, spans: this.db.prepare(chunks).all(parent) as CutText['spans'] };
+  }
+
+  /** One by one, which is faster than a join with json_each of the labels. @param sql with the label as its parameter. */
+  private rowsOf<T>(labels: readonly number[], sql: string): T[] {
+    const statement = this.rowStatements.get(sql) ?? this.db.prepare(sql);
+    this.rowStatements.set(sql, statement);
+    return this.atOneCommit(() => labels.flatMap((label) => (statement.get(label) as T | undefined) ?? []));
   }
 
   private select(include: readonly Include[], where: string): string {

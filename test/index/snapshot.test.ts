@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type GraphShape, HnswGraph } from '../../src/index/hnsw.js';
@@ -44,8 +44,10 @@ describe('a snapshot is refused with the reason', () => {
     ['of another shape', { shape: { ...SHAPE, m: 9 } }, /another shape/],
     ['that is ahead of the rows', { sequence: 6 }, /reflects change 7, the rows end at 6/],
   ])('%s', async (_, difference, reason) => {
-    const { folder } = await writtenSnapshot();
-    expect(await loadSnapshot(folder, { ...EXPECTED, ...difference })).toEqual({
+    const { folder, path } = await writtenSnapshot();
+    const expected = { ...EXPECTED, ...difference };
+    renameSync(path, join(folder, snapshotFile(expected.generation)));
+    expect(await loadSnapshot(folder, expected)).toEqual({
       reason: expect.stringMatching(reason),
     });
   });
