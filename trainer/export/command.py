@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", required=True, help="the version's name, for example 1-float32")
     parser.add_argument("--quantization", choices=sorted(BOUNDS), default="float32")
     parser.add_argument("--gamma", type=float, help="exponent of anchor-token-aware pooling (default: a trained model's own pooling, else 1)")
+    parser.add_argument("--max-tokens", type=int, metavar="N",
+                        help="longest text of a trained model, within its positions (default: what it was trained with)")
     parser.add_argument("--output", type=Path, default=Path("models"), metavar="FOLDER", help="where model versions live")
     parser.add_argument("--calibration-data", type=Path, action="append", metavar="FILE", default=[],
                         help="JSON Lines (.gz) of texts or query-positive pairs that int8 is calibrated on; may be repeated "

@@ -42,6 +42,8 @@ def check_plain_heads(folder: Path) -> None:
 def export_trained(arguments: argparse.Namespace) -> None:
     """Make the version that `arguments` (of `trainer export`) name; its pooling is the one it was trained with."""
     model = load_model(arguments.model)
+    if arguments.max_tokens:
+        model.max_seq_length = _within_positions(arguments.max_tokens, model)
     with new_version_folder(arguments.output, arguments.name, arguments.version) as folder:
         emit("progress", stage="graph", quantization=arguments.quantization)
         vectors = torch.from_numpy(model.encode(reference_texts(), batch_size=BATCH, show_progress_bar=False))
@@ -55,6 +57,14 @@ def export_trained(arguments: argparse.Namespace) -> None:
         if (arguments.model / "README.md").is_file():
             (folder / "README.md").write_bytes((arguments.model / "README.md").read_bytes())
     emit("done", folder=str(arguments.output / arguments.name / arguments.version), fingerprint=manifest["fingerprint"], pooling=manifest["pooling"])
+
+
+def _within_positions(asked: int, model: SentenceTransformer) -> int:
+    """Attention and positions reach further than the texts of a short training did; not beyond the position table."""
+    positions = getattr(model[0].model.config, "max_position_embeddings", asked)
+    if asked < 1:
+        raise InputError(f"--max-tokens {asked} must be at least 1")
+    return min(asked, int(positions))
 
 
 def _write(model: SentenceTransformer, arguments: argparse.Namespace, path: Path) -> dict[str, str]:

@@ -39,7 +39,9 @@ export async function exportModel(
     // There already where the server ended between the export and its being noted: versions appear whole or not at all.
     if (!existsSync(join(output, name, version))) {
       const origin = `trained by job ${context.job.id} from ${modelId(models.live.manifest)}`;
-      const flags = { model: folder, name, version, quantization, output, origin };
+      // Trained on short texts, it is to read texts as long as the live model does.
+      const { maxTokens } = models.live.manifest;
+      const flags = { model: folder, name, version, quantization, output, origin, 'max-tokens': maxTokens };
       await context.trainer(
         'export',
         Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`),
