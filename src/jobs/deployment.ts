@@ -70,7 +70,10 @@ async function inTurn(context: JobContext, request: DeploymentRequest, [from, to
         ...decide(comparisons.comparisons as Comparison[], gateOf(request.gate)),
       }));
       await report(context, { model: request.model, before: old, candidate, ...comparisons, verdict });
-      if (!(verdict as unknown as Verdict).passes) return 'refused';
+      if (!(verdict as unknown as Verdict).passes) {
+        models.release(next);
+        return 'refused';
+      }
       const { built, maps } = await build(context, request, { next, range: part(0.4, 0.9) });
       const { answers } = await context.step('deploy: 5 compare', part(0.9, 0.95), () =>
         compareAnswers(context, next, built),

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Job, Json } from '../../src/jobs/job.js';
+import { readManifest } from '../../src/model/manifest.js';
 import { ADMIN_TOKEN, openRealApp, type RealApp } from '../server/real-app.js';
 import { addVersion, judges, NAME } from './two-models.js';
 
@@ -125,6 +126,9 @@ describe('a deployment', () => {
     expect((await post('/admin/models/rollback')).status).toBe(409);
     const report = JSON.parse(await readFile(join(real.parts.config.dataDir, String(job.artifacts.report)), 'utf8'));
     expect(report.comparisons).toHaveLength(1);
+    // Its threads and its memory go, too.
+    const { fingerprint } = await readManifest(join(modelsDir, NAME, '2-mean'));
+    await expect.poll(() => real.parts.models.of(fingerprint), { timeout: 20_000 }).toBeUndefined();
   });
 
   it('lets a gain by chance pass where the gate says so', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { AnchorageError } from '../../errors.js';
 import { modelId } from '../../model/manifest.js';
 import { dataPath } from '../data-path.js';
+import { JobFailure } from '../job.js';
 import type { JobContext } from '../job-context.js';
 import type { ExportParams } from '../params.js';
 import { rememberTrained, trainedModelsFolder } from '../trained-models.js';
@@ -42,16 +43,23 @@ export async function exportModel(
       // Trained on short texts, it is to read texts as long as the live model does.
       const { maxTokens } = models.live.manifest;
       const flags = { model: folder, name, version, quantization, output, origin, 'max-tokens': maxTokens };
-      await context.trainer(
-        'export',
-        Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`),
-      );
+      const words = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+      await context.trainer('export', words).catch((error: unknown) => {
+        throw quantization === 'float32' ? error : withWayOut(error);
+      });
     }
     await rememberTrained(context.parts, id, folder);
     return { model: id };
   });
   context.made({ version: id });
   return id;
+}
+
+/** Quantization may cost one model more than another; the training is not lost for it. */
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof JobFailure) || error.reason !== 'parity') return error;
+  const wayOut = 'the trained model is kept: its artifact "model" can be exported with "quantization": "float32"';
+  return new JobFailure('parity', `${error.message}; ${wayOut}`, error.lines);
 }
 
 /** What a killed export left half made. */
