@@ -104,6 +104,11 @@ export const SETTINGS = {
     ['idle', 'low', 'normal'],
     'what a job gets of the cores: what nobody else wants, a small share (nice 19), or as much as the server',
   ),
+  jobLlmUrls: {
+    kind: 'list',
+    default: [],
+    help: 'base URLs of LLMs, separated by commas, that jobs may send passages to (https://api.openai.com/v1); none: no job does',
+  } satisfies ListSetting,
   jobMemoryBytesMax: integer(
     8192 * MIB,
     [0, 100_000_000 * MIB],

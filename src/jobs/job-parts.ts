@@ -16,7 +16,7 @@ export interface JobLogger {
 }
 
 export interface JobParts {
-  readonly config: Pick<Config, 'dataDir' | 'model' | 'jobQueueMax' | 'jobsKept'>;
+  readonly config: Pick<Config, 'dataDir' | 'model' | 'jobLlmUrls' | 'jobQueueMax' | 'jobsKept'>;
   readonly metrics: Metrics;
   readonly models: ModelRegistry;
   readonly collections: Collections;

@@ -84,6 +84,15 @@ describe('POST /admin/jobs', () => {
       /unknown field "params\.epochs"/,
     ],
     [
+      'an LLM that the operator did not list',
+      {
+        type: 'synthesize',
+        params: { collection: 'texts', provider: 'openai', llm: { baseUrl: 'http://169.254.169.254/', model: 'm' } },
+      },
+      'params.llm.baseUrl',
+      /not below a base URL of --job-llm-urls, and none is listed/,
+    ],
+    [
       'a field out of bounds',
       { type: 'finetune', params: { dataset: 'pairs.jsonl', steps: 0 } },
       'params.steps',

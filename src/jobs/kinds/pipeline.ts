@@ -9,6 +9,7 @@ import { deploy } from '../deployment.js';
 import { feedbackData } from '../feedback-data.js';
 import { holdOut } from '../held-out.js';
 import type { JobContext } from '../job-context.js';
+import { checkLlmEndpoint } from '../llm-endpoint.js';
 import type { PipelineParams } from '../params.js';
 import { setsOf } from './evaluate.js';
 import { exportModel } from './export.js';
@@ -17,8 +18,9 @@ import type { Kind } from './kind.js';
 import { corpusOf, synthesize } from './synthesize.js';
 
 export const pipelineKind: Kind<PipelineParams> = {
-  check({ collection, finetune: training, feedback }, parts) {
+  check({ collection, synthesize: synthesis, finetune: training, feedback }, parts) {
     parts.collections.get(collection);
+    checkLlmEndpoint(synthesis, parts.config.jobLlmUrls);
     if (feedback && !parts.feedback) {
       const message = 'params.feedback: none is kept; start the server with --feedback';
       throw new AnchorageError('VALIDATION', message, { field: 'params.feedback' });

@@ -3,12 +3,14 @@
 import { exportCorpus } from '../corpus-export.js';
 import { artifactPath, dataPath } from '../data-path.js';
 import type { JobContext } from '../job-context.js';
+import { checkLlmEndpoint } from '../llm-endpoint.js';
 import type { SynthesisParams, SynthesizeParams } from '../params.js';
 import type { Kind } from './kind.js';
 
 export const synthesizeKind: Kind<SynthesizeParams> = {
-  check({ collection }, { collections }) {
+  check({ collection, ...synthesis }, { collections, config }) {
     if (collection !== undefined) collections.get(collection);
+    checkLlmEndpoint(synthesis, config.jobLlmUrls);
   },
 
   async run(context, params) {
