@@ -100,9 +100,10 @@ describe.skipIf(!trainerIsThere)('one call', () => {
       type: 'pipeline',
       params: {
         collection: 'papers',
-        synthesize: { records: 200 },
-        finetune: { steps: 6, batchSize: 8, maxTokens: 64, learningRate: 1e-6 },
-        heldOut: 0.3,
+        synthesize: { records: 150 },
+        finetune: { steps: 4, batchSize: 8, maxTokens: 64, learningRate: 1e-6 },
+        export: { quantization: 'float32' },
+        heldOut: 0.4,
         // So few steps gain nothing that could be told from chance: what is tested is that all of it works.
         gate: 'always',
       },
