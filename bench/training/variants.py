@@ -23,6 +23,7 @@ from trainer.evaluate import seeds
 from trainer.evaluate.encoders import ModelEncoder
 from trainer.evaluate.judge import Judgement, judge
 from trainer.evaluate.sets import load_set
+from trainer.evaluate.statistics import Interval
 from trainer.finetune import finetune
 from trainer.model import PoolingChoice, load_model, new_model
 from trainer.recipe import load_recipe
@@ -96,7 +97,7 @@ def _keep(folder: Path, judged: list[Judgement], keep_model: bool) -> None:
 def _summarize(study: Study, arguments: argparse.Namespace, done: list[int]) -> None:
     if not done:
         return
-    runs = {name: _runs(arguments.output, name, changes, done) for name, changes in study.variants.items()}  # [set][seed]
+    runs = {name: _runs(arguments.output, name, changes, done) for name, changes in study.variants.items()}
     facts = {name: _facts(arguments.output, name, changes, done) for name, changes in study.variants.items()}
     about = {"title": study.title, "seeds": done, "steps": arguments.steps, "batch": arguments.batch, "maxTokens": arguments.max_tokens,
              "precision": arguments.precision, "queriesMax": arguments.queries_max, "documentsMax": arguments.documents_max, "neverCut": WHOLE,
@@ -112,12 +113,12 @@ def _summarize(study: Study, arguments: argparse.Namespace, done: list[int]) -> 
     print(f"{study.title}: {len(done)} seeds, see {arguments.output}/summary.md", file=sys.stderr)
 
 
-def _row(study: Study, name: str, runs: dict[str, list[list[Judgement]]]) -> dict[str, Any]:
+def _row(study: Study, name: str, runs: dict[str, list[seeds.Runs]]) -> dict[str, Any]:
     """Figures in percent: by set, over all sets, and the differences to the baselines."""
     own = runs[name]
-    row: dict[str, Any] = {"sets": {set_: {"metric": own[i][0].metric, "items": len(own[i][0].items), **_percent(seeds.interval(own[i])),
-                                           "bySeed": [round(100 * run.main.value, 2) for run in own[i]]} for i, set_ in enumerate(study.sets)},
-                           "mean": round(100 * sum(seeds.mean_value(judged) for judged in own) / len(own), 3), "differences": {}}
+    row: dict[str, Any] = {"sets": {set_: {"metric": own[i].judgements[0].metric, "items": own[i].items, **_percent(own[i].interval),
+                                           "bySeed": [round(100 * run.main.value, 2) for run in own[i].judgements]} for i, set_ in enumerate(study.sets)},
+                           "mean": round(100 * sum(judged.value for judged in own) / len(own), 3), "differences": {}}
     for baseline in study.baselines:
         if baseline != name:
             theirs = runs[baseline]
@@ -170,10 +171,10 @@ def _complete(study: Study, output: Path, seed: int) -> bool:
     return all((output / _folder(name, changes, seed) / "judgements.pickle").is_file() for name, changes in study.variants.items())
 
 
-def _runs(output: Path, name: str, changes: Sequence[str] | None, done: list[int]) -> list[list[Judgement]]:
-    """[set][seed]; what is not trained has the same judgement for every seed."""
+def _runs(output: Path, name: str, changes: Sequence[str] | None, done: list[int]) -> list[seeds.Runs]:
+    """A Runs a set; what is not trained has the same judgement for every seed."""
     by_seed = [pickle.loads((output / _folder(name, changes, seed) / "judgements.pickle").read_bytes()) for seed in done]
-    return [list(judged) for judged in zip(*by_seed, strict=True)]
+    return [seeds.Runs(judged) for judged in zip(*by_seed, strict=True)]
 
 
 def _facts(output: Path, name: str, changes: Sequence[str] | None, done: list[int]) -> list[dict[str, Any]]:
@@ -188,12 +189,12 @@ def _facts(output: Path, name: str, changes: Sequence[str] | None, done: list[in
     return facts
 
 
-def _difference(ours: list[list[Judgement]], theirs: list[list[Judgement]]) -> dict[str, float]:
+def _difference(ours: list[seeds.Runs], theirs: list[seeds.Runs]) -> dict[str, float]:
     apart, p_value = seeds.difference(ours, theirs)
     return {**_percent(apart), "pValue": round(p_value, 4)}
 
 
-def _percent(interval: seeds.Interval) -> dict[str, float]:
+def _percent(interval: Interval) -> dict[str, float]:
     return {key: round(100 * value, 3) for key, value in asdict(interval).items()}
 
 

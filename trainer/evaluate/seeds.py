@@ -6,6 +6,8 @@ the interval is wider than that of one run, and still too narrow rather than too
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,40 +16,55 @@ from trainer.evaluate.judge import Judgement
 from trainer.evaluate.statistics import DRAWS, Interval, bounds, two_sided
 
 
-def mean_value(runs: Sequence[Judgement]) -> float:
-    """The main figure, averaged over the runs."""
-    return float(np.mean([run.main.value for run in runs]))
+@dataclass(frozen=True)
+class Runs:
+    """One set's judgements of runs that differ by their seed, over the same items and in the same order of seeds as whatever they are compared with."""
+
+    judgements: Sequence[Judgement]
+
+    @property
+    def set(self) -> str:
+        return self.judgements[0].set
+
+    @property
+    def items(self) -> int:
+        return len(self.judgements[0].items)
+
+    @property
+    def value(self) -> float:
+        """The main figure, averaged over the runs."""
+        return float(np.mean([run.main.value for run in self.judgements]))
+
+    @property
+    def interval(self) -> Interval:
+        """The mean over the runs with its 95% interval."""
+        return Interval(self.value, *bounds(self.draws))
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """[DRAWS] values of the main figure over redrawn runs and items. As many runs and items: the same rows in every draw."""
+        count = len(self.judgements)
+        # The runs are redrawn alike for every set, for they are the same runs; the items of each set are its own.
+        picks = np.random.default_rng(0).integers(count, size=(DRAWS, count))
+        rows = np.random.default_rng(1)
+        values = np.empty(DRAWS)
+        for i in range(DRAWS):
+            taken = rows.integers(self.items, size=self.items)
+            by_run = {run: _value(self.judgements[run], taken) for run in dict.fromkeys(picks[i].tolist())}
+            values[i] = np.mean([by_run[run] for run in picks[i].tolist()])
+        return values
 
 
-def draws(runs: Sequence[Judgement], seed: int = 0) -> np.ndarray:
-    """[DRAWS] values of the main figure over redrawn runs and items. Same number of runs and items: same rows in every draw."""
-    picks = np.random.default_rng([seed, 0]).integers(len(runs), size=(DRAWS, len(runs)))
-    rows = np.random.default_rng([seed, 1])
-    values = np.empty(DRAWS)
-    for i in range(DRAWS):
-        taken = rows.integers(len(runs[0].items), size=len(runs[0].items))
-        by_run = {run: _value(runs[run], taken) for run in set(picks[i].tolist())}
-        values[i] = np.mean([by_run[run] for run in picks[i].tolist()])
-    return values
-
-
-def interval(runs: Sequence[Judgement]) -> Interval:
-    """The mean over the runs with its 95% interval."""
-    return Interval(mean_value(runs), *bounds(draws(runs)))
-
-
-def difference(ours: Sequence[Sequence[Judgement]], theirs: Sequence[Sequence[Judgement]]) -> tuple[Interval, float]:
-    """Ours minus theirs, averaged over sets, with interval and two-sided p-value; [set][run], sets and runs in the same order.
+def difference(ours: Sequence[Runs], theirs: Sequence[Runs]) -> tuple[Interval, float]:
+    """Ours minus theirs, averaged over sets, with interval and two-sided p-value; a Runs a set, in the same order.
 
     Raises ValueError where the two were not judged over the same items by as many runs.
     """
-    apart, value = np.zeros(DRAWS), 0.0
     for one, other in zip(ours, theirs, strict=True):
-        if len(one) != len(other) or any(run.set != one[0].set or len(run.items) != len(one[0].items) for run in [*one, *other]):
-            raise ValueError(f"{one[0].set}: runs over other items, or not as many of them, cannot be compared")
-        # The runs are redrawn alike for every set, for they are the same runs; the items of each set are its own.
-        apart += (draws(one) - draws(other)) / len(ours)
-        value += (mean_value(one) - mean_value(other)) / len(ours)
+        if (one.set, one.items, len(one.judgements)) != (other.set, other.items, len(other.judgements)):
+            raise ValueError(f"{one.set}: runs over other items, or not as many of them, cannot be compared")
+    apart = np.mean([one.draws - other.draws for one, other in zip(ours, theirs, strict=True)], axis=0)
+    value = float(np.mean([one.value - other.value for one, other in zip(ours, theirs, strict=True)]))
     return Interval(value, *bounds(apart)), two_sided(apart)
 
 

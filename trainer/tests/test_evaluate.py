@@ -200,17 +200,17 @@ def test_prompts_belong_to_roles_and_vectors_can_be_cut(folder: Path) -> None:
     np.testing.assert_allclose(short, encoder.encode(["red cat"], "")[:, :8] / np.linalg.norm(encoder.encode(["red cat"], "")[:, :8]), atol=1e-6)
 
 
-def runs_of(values: np.ndarray, name: str = "s") -> list[Judgement]:
+def runs_of(values: np.ndarray, name: str = "s") -> seeds.Runs:
     """A judgement for each row of item values [runs, items]."""
-    return [Judgement(name, "ndcg@10", {"ndcg@10": mean_interval(row)}, row) for row in values]
+    return seeds.Runs([Judgement(name, "ndcg@10", {"ndcg@10": mean_interval(row)}, row) for row in values])
 
 
 def test_seeds_that_disagree_widen_the_interval_and_equal_ones_do_not() -> None:
     generator = np.random.default_rng(7)
     items = generator.uniform(size=400)
-    alone = seeds.interval(runs_of(items[None]))
-    same = seeds.interval(runs_of(np.stack([items] * 3)))
-    apart = seeds.interval(runs_of(np.stack([items - 0.2, items, items + 0.2])))
+    alone = runs_of(items[None]).interval
+    same = runs_of(np.stack([items] * 3)).interval
+    apart = runs_of(np.stack([items - 0.2, items, items + 0.2])).interval
     assert same.value == pytest.approx(items.mean()) and apart.value == pytest.approx(items.mean())
     assert same.high - same.low == pytest.approx(alone.high - alone.low, rel=0.15)
     assert apart.high - apart.low > 3 * (same.high - same.low)
