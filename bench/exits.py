@@ -76,10 +76,11 @@ def main() -> None:
     parser.add_argument("--gamma", type=float, default=0.5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[384, 128])
     parser.add_argument("--queries-max", type=int, default=0, help="0: all")
+    parser.add_argument("--documents-max", type=int, default=0, help="0: all")
     parser.add_argument("sets", nargs="+")
     arguments = parser.parse_args()
     all_layers = AllLayers(load_encoder(arguments.model), arguments.gamma)
-    sets = [load_set(name, arguments.queries_max) for name in arguments.sets]
+    sets = [load_set(name, arguments.queries_max, documents_max=arguments.documents_max) for name in arguments.sets]
     print(f"| layers | dimensions | {' | '.join(Path(name).name for name in arguments.sets)} |")
     print("|---|---|" + "---|" * len(sets))
     for layer in range(1, all_layers.layers + 1):

@@ -48,6 +48,8 @@ export class LoadClient {
 
   /** Sends every body with `clients` of them under way at once. @returns the milliseconds of each, and the seconds of all. */
   async run(bodies: readonly Buffer[], clients: number): Promise<{ milliseconds: number[]; seconds: number }> {
+    // New connections: a server may have closed those of minutes ago, and tell it only when they are used.
+    this.#agent.destroy();
     const milliseconds: number[] = [];
     const left = bodies.values();
     const start = performance.now();
