@@ -63,24 +63,32 @@ export async function makeTexts(scale: number, folder: string): Promise<Texts> {
   };
 }
 
-/** The stream of words over and over from word `start` on, each pass beginning one word later. */
+/**
+ * The stream of words over and over from word `start` on. Each pass takes them in another order: passes that only began
+ * elsewhere fell into the same texts again after a while, for a text's end decides where the next begins.
+ */
 function* textsOfLength(
   words: readonly string[],
   lengths: readonly number[],
   tokens: number,
   start: number,
 ): Generator<string, never> {
+  const seen = new Set<string>();
   for (let at = start; ; ) {
     const text: string[] = [];
     let left = tokens;
     while (left > 0) {
-      const word = (at + Math.floor(at / words.length)) % words.length;
+      const pass = Math.floor(at / words.length);
+      const word = ((at % words.length) * (pass + 1) + pass) % words.length;
       at++;
       const fits = lengths[word]! <= left;
       text.push(fits ? words[word]! : FILLER);
       left -= fits ? lengths[word]! : 1;
     }
-    yield text.join(' ');
+    const whole = text.join(' ');
+    if (seen.has(whole)) continue;
+    seen.add(whole);
+    yield whole;
   }
 }
 
