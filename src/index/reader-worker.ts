@@ -15,12 +15,18 @@ const { dataDir } = workerData as { dataDir: string };
 interface Open {
   readonly db: Connection;
   readonly fullText: FullText | undefined;
+  /** By generation: their statements stay prepared. */
+  readonly readers: Map<number, DocumentReader>;
 }
 const collections = new Map<string, Open>();
 
 function open(name: string): void {
   const db = openForReading(collectionFile(dataDir, name));
-  collections.set(name, { db, fullText: readState(db).settings.fullText ? new FullText(db) : undefined });
+  collections.set(name, {
+    db,
+    fullText: readState(db).settings.fullText ? new FullText(db) : undefined,
+    readers: new Map(),
+  });
 }
 
 function collection(name: string): Open {
@@ -29,8 +35,12 @@ function collection(name: string): Open {
   return open;
 }
 
-const readerOf = ({ name, generation }: Searchable): DocumentReader =>
-  new DocumentReader(collection(name).db, generation);
+function readerOf({ name, generation }: Searchable): DocumentReader {
+  const { db, readers } = collection(name);
+  const reader = readers.get(generation) ?? new DocumentReader(db, generation);
+  readers.set(generation, reader);
+  return reader;
+}
 
 function close(name: string): void {
   collections.get(name)?.db.close();
