@@ -26,16 +26,17 @@ const { values } = parseArgs({
 });
 
 const K = 10;
-const LADDER = [16, 32, 64, 128, 256, 512];
+const LADDER = [16, 32, 64, 128, 200, 400, 800];
 const MILLION = 1e6;
+/** By codes alone, efSearch candidates are taken: the default oversample would be a floor to it. */
 const KINDS: Record<string, CollectionOptions> = {
   float32: {},
   int8: { quantization: 'int8' },
-  binary: { quantization: 'binary' },
-  'float32, 256 dimensions': { dimensions: 256 },
-  'float32, 128 dimensions': { dimensions: 128 },
-  'int8, 256 dimensions': { quantization: 'int8', dimensions: 256 },
-  'int8, 128 dimensions': { quantization: 'int8', dimensions: 128 },
+  binary: { quantization: 'binary', oversample: 1 },
+  'float32, 256 dimensions': { dimensions: 256, oversample: 1 },
+  'float32, 128 dimensions': { dimensions: 128, oversample: 1 },
+  'int8, 256 dimensions': { quantization: 'int8', dimensions: 256, oversample: 1 },
+  'binary, 256 dimensions': { quantization: 'binary', dimensions: 256, oversample: 1 },
 };
 
 interface OurOutcome extends Outcome {

@@ -39,12 +39,16 @@ export interface Point {
   readonly queriesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** A query's processor time, of all threads of the process: holds on a machine that is busy with other things. */
+  readonly processorMs: number;
 }
 
 export interface Built {
   readonly version: string;
   /** From the first vector given to the last one searchable by the index. */
   readonly vectorsPerSecond: number;
+  /** A vector's processor time, of all threads. */
+  readonly processorMs: number;
 }
 
 export interface Served {

@@ -60,26 +60,30 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`;
 
 function show(name: string, outcome: Outcome): void {
   const { version, vectorsPerSecond, diskBytes, startMs, startPeakBytes, steadyBytes, points, concurrent } = outcome;
-  say(`${name} ${version}: ${vectorsPerSecond.toFixed(0)} vectors/s, ${megabytes(diskBytes)} on disk`);
+  const built = `${vectorsPerSecond.toFixed(0)} vectors/s, ${outcome.processorMs.toFixed(2)} ms of processor each`;
+  say(`${name} ${version}: ${built}, ${megabytes(diskBytes)} on disk`);
   say(`  first answer after ${startMs.toFixed(0)} ms, at most ${megabytes(startPeakBytes)} until then`);
   say(`  ${megabytes(steadyBytes)} after all searches`);
   for (const point of frontier(points)) {
-    const { parameter, recallAt10, queriesPerSecond, p50Ms, p99Ms } = point;
-    const rate = queriesPerSecond.toFixed(0).padStart(6);
+    const { parameter, recallAt10, queriesPerSecond, p50Ms, p99Ms, processorMs } = point;
+    const rate = `${queriesPerSecond.toFixed(0).padStart(6)}/s ${processorMs.toFixed(2)} ms of processor`;
     say(
-      `  ${parameter.padEnd(24)} ${recallAt10.toFixed(4)} ${rate}/s p50 ${p50Ms.toFixed(2)} ms p99 ${p99Ms.toFixed(2)} ms`,
+      `  ${parameter.padEnd(24)} ${recallAt10.toFixed(4)} ${rate} p50 ${p50Ms.toFixed(2)} ms p99 ${p99Ms.toFixed(2)} ms`,
     );
   }
   if (concurrent)
     say(`  ${concurrent.queriesPerSecond.toFixed(0)} queries/s, ${CONCURRENCY} at once (${concurrent.parameter})`);
 }
 
-/** Queries a second of the fastest point that reaches the recall; undefined where none does. */
-const rateAt = ({ points }: Outcome, recall: number): number | undefined =>
-  points
-    .filter(({ recallAt10 }) => recallAt10 >= recall)
-    .map(({ queriesPerSecond }) => queriesPerSecond)
-    .sort((a, b) => b - a)[0];
+/** Of the points that reach the recall; undefined where none does. */
+function bestAt({ points }: Outcome, recall: number): { queriesPerSecond: number; processorMs: number } | undefined {
+  const enough = points.filter(({ recallAt10 }) => recallAt10 >= recall);
+  if (enough.length === 0) return undefined;
+  return {
+    queriesPerSecond: Math.max(...enough.map(({ queriesPerSecond }) => queriesPerSecond)),
+    processorMs: Math.min(...enough.map(({ processorMs }) => processorMs)),
+  };
+}
 
 say(`${vectors.base.length} vectors, ${vectors.queries.length} queries, ${JSON.stringify(machine())}`);
 const wanted = new RegExp(values.only);
@@ -95,10 +99,12 @@ for (const [name, command] of Object.entries(CONTENDERS).filter(([name]) => want
   Object.assign(outcomes[name], { startWithoutSnapshotMs: cold.startMs });
 }
 for (const recall of COMPARED_RECALLS) {
-  const rates = Object.entries(outcomes).map(
-    ([name, outcome]) => `${name} ${rateAt(outcome, recall)?.toFixed(0) ?? '-'}`,
-  );
-  say(`queries/s at recall ${recall}: ${rates.join(', ')}`);
+  const rates = Object.entries(outcomes).map(([name, outcome]) => {
+    const best = bestAt(outcome, recall);
+    if (!best) return `${name} not reached`;
+    return `${name} ${best.queriesPerSecond.toFixed(0)} queries/s, ${best.processorMs.toFixed(2)} ms of processor`;
+  });
+  say(`recall ${recall}: ${rates.join('; ')}`);
 }
 if (values.keep) {
   const { base, queries, model } = vectors;

@@ -7,7 +7,16 @@ import { join } from 'node:path';
 import { Collections } from '../../dist/index/collections.js';
 import { createMetrics } from '../../dist/metrics.js';
 import { VERSION } from '../../dist/version.js';
-import { concurrentRate, curve, memory, metadataOf, msSinceSpawned, rowsOf, taskOf } from './driver.mjs';
+import {
+  concurrentRate,
+  curve,
+  memory,
+  metadataOf,
+  msSinceSpawned,
+  processorTimeMs,
+  rowsOf,
+  taskOf,
+} from './driver.mjs';
 
 const [given, mode, folder] = process.argv.slice(2);
 const settings = { fullText: false, indexes: ['metadata.n'], ...JSON.parse(given) };
@@ -18,6 +27,7 @@ const DOCUMENTS_AT_ONCE = 500;
 async function build(collections) {
   const collection = await collections.put('bench', settings, task.model);
   const base = rowsOf(join(folder, 'base.f32'), task.dimensions);
+  const before = processorTimeMs();
   const started = performance.now();
   const perSecond = () => base.length / ((performance.now() - started) / 1000);
   for (let first = 0; first < base.length; first += DOCUMENTS_AT_ONCE) {
@@ -28,7 +38,14 @@ async function build(collections) {
   }
   const durablePerSecond = perSecond();
   while ((await collection.info()).index.backlog > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-  return { version: VERSION, vectorsPerSecond: perSecond(), durablePerSecond, builtBytes: memory('VmRSS') };
+  const processorMs = (processorTimeMs() - before) / base.length;
+  return {
+    version: VERSION,
+    vectorsPerSecond: perSecond(),
+    processorMs,
+    durablePerSecond,
+    builtBytes: memory('VmRSS'),
+  };
 }
 
 /** @returns Served of search-contest.ts, and the path that the first answer took (exact where the graph is not there yet). */

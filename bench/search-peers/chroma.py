@@ -39,6 +39,7 @@ def build(task: dict, folder: str) -> dict:
     hnsw = {"space": "ip", "max_neighbors": 16, "ef_construction": 200, "ef_search": task["ladder"][0]}
     client = open_client(folder)
     collection = client.create_collection("bench", configuration={"hnsw": hnsw}, embedding_function=None)
+    began = time.process_time()
     started = time.perf_counter()
     for first in range(0, len(base), ROWS_AT_ONCE):
         rows = base[first : first + ROWS_AT_ONCE]
@@ -47,7 +48,12 @@ def build(task: dict, folder: str) -> dict:
         collection.add(ids=[str(n) for n in numbers], embeddings=rows, metadatas=metadata)
     collection.query(query_embeddings=base[:1], n_results=task["k"], include=[])
     seconds = time.perf_counter() - started
-    return {"version": chromadb.__version__, "vectorsPerSecond": len(base) / seconds}
+    processor_ms = (time.process_time() - began) * 1000 / len(base)
+    return {
+        "version": chromadb.__version__,
+        "vectorsPerSecond": len(base) / seconds,
+        "processorMs": processor_ms,
+    }
 
 
 def serve(task: dict, folder: str) -> dict:
@@ -63,8 +69,9 @@ def serve(task: dict, folder: str) -> dict:
         for ef in task["ladder"]:
             collection = with_breadth(ef, folder)
             point = measure(collection, queries, task, ef)
-            if ef not in best or point["queriesPerSecond"] > best[ef]["queriesPerSecond"]:
-                best[ef] = point
+            before = best.get(ef, point)
+            least = min(point["processorMs"], before["processorMs"])
+            best[ef] = max(point, before, key=lambda one: one["queriesPerSecond"]) | {"processorMs": least}
     concurrent = concurrent_rate(best, queries, task, folder)
     return {**start, "points": list(best.values()), "concurrent": concurrent, "steadyBytes": memory("VmRSS")}
 
@@ -81,12 +88,14 @@ def ids_of(collection, query: np.ndarray, task: dict) -> list[str]:
 def measure(collection, queries: np.ndarray, task: dict, ef: int) -> dict:
     ids_of(collection, queries[0], task)
     times, recalls = [], []
+    began = time.process_time()
     for query, right in zip(queries, task["truth"]):
         started = time.perf_counter()
         found = ids_of(collection, query, task)
         times.append((time.perf_counter() - started) * 1000)
         recalls.append(len(set(found) & set(right)) / len(right))
     return {
+        "processorMs": (time.process_time() - began) * 1000 / len(queries),
         "parameter": str(ef),
         "recallAt10": float(np.mean(recalls)),
         "queriesPerSecond": 1000 / float(np.mean(times)),

@@ -37,6 +37,8 @@ export interface DenseAnswer {
  * narrow vectors were among the first 40 at 512 candidates but for 0.1%, and among the first 60 without loss.
  */
 const RESCORED_PER_RESULT = 6;
+/** A pass over codes loses nothing to a walk, so it is worth more candidates: they cost their reads alone. */
+const EXACT_WIDER = 2;
 /** Passing candidates that make a filtered walk good enough, as a share of efSearch. */
 const ENOUGH_SHARE = 0.5;
 const WIDEN = 4;
@@ -155,7 +157,7 @@ export class DenseSearch {
   private amongLabels(request: DenseRequest, labels: ReadonlySet<number>): Ranked[] {
     const { table, codesAreVectors } = this.index;
     const live = [...labels].filter((label) => table.has(label));
-    const wanted = request.k * this.oversample * 4;
+    const wanted = request.k * this.oversample * EXACT_WIDER;
     if (codesAreVectors || request.exact || live.length <= wanted) return this.best(request, live);
     const code = table.encodeQuery(request.vector);
     return this.best(
@@ -168,7 +170,7 @@ export class DenseSearch {
   private overAll(request: DenseRequest): Ranked[] {
     const { table, codesAreVectors } = this.index;
     const code = table.encodeQuery(request.vector);
-    const wanted = codesAreVectors ? request.k : request.k * this.oversample * 4;
+    const wanted = codesAreVectors ? request.k : request.k * this.oversample * EXACT_WIDER;
     return this.best(request, this.index.exactCandidates(code, wanted));
   }
 }
