@@ -65,7 +65,8 @@ test('a collection that is asked for a recall finds the breadth that reaches it,
   for (let n = 0; n < SEARCHES; n++) await idsOf(randomVector(), false);
   await until(({ efSearch }) => efSearch > before.efSearch);
 
-  expect(await meanRecall(judged)).toBeGreaterThan(0.98);
+  // The breadth is found sample by sample, in idle time: the first answer is not the last.
+  await expect.poll(() => meanRecall(judged), { timeout: WAIT_MS, interval: 500 }).toBeGreaterThan(0.98);
   const { efSearch } = await indexOf();
   const { timingsMs } = await ask('POST', '/search', { collection: 'tuned', vector: judged[0]!, include: [] });
   expect(timingsMs).toMatchObject({ path: 'hnsw', efSearch });
