@@ -52,7 +52,7 @@ async function meanRecall(queries: readonly number[][]): Promise<number> {
 test('a collection that is asked for a recall finds the breadth that reaches it, from its own queries', {
   timeout: 4 * WAIT_MS,
 }, async () => {
-  await ask('PUT', '/collections/tuned', { targetRecall: TARGET, fullText: false, m: 8 });
+  await ask('PUT', '/collections/tuned', { targetRecall: TARGET, fullText: false, m: 16 });
   for (let first = 0; first < VECTORS; first += 500) {
     const documents = Array.from({ length: 500 }, (_, n) => ({ id: String(first + n), vector: randomVector() }));
     await ask('POST', '/documents', { collection: 'tuned', documents });
