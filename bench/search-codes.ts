@@ -2,9 +2,10 @@
  * What compression costs: recall@10, queries a second and memory of one collection for each kind of code and, by
  * `dimensions`, for the first dimensions alone. Each is built, searched and measured as in bench/search.ts; memory for a
  * million vectors is the collection's count, and the process's resident memory above that of one with a single vector,
- * both scaled up.
+ * both scaled up. `--copies 10` makes a million of 100,000: each vector, and nine others near it.
  *
- *   npm run bench -- search-codes --vectors DIR [--papers … --query-titles …] [--count 100000] [--queries 1000] [--keep]
+ *   npm run bench -- search-codes --vectors DIR [--papers … --query-titles …] [--count 100000] [--queries 1000]
+ *     [--copies 1] [--only REGEXP] [--rounds 2] [--keep]
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,11 +15,12 @@ import { keep, machine } from './report.js';
 import { frontier } from './search-chart.js';
 import { compete, driver, type Outcome, type Task, writeTask } from './search-contest.js';
 import { keptTruth } from './search-truth.js';
-import { loadVectors, VECTOR_OPTIONS, vectorSource } from './search-vectors.js';
+import { loadVectors, VECTOR_OPTIONS, vectorSource, withNeighbours } from './search-vectors.js';
 
 const { values } = parseArgs({
   options: {
     ...VECTOR_OPTIONS,
+    copies: { type: 'string', default: '1' },
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '2' },
     keep: { type: 'boolean', default: false },
@@ -43,7 +45,7 @@ interface OurOutcome extends Outcome {
   readonly indexBytes: number;
 }
 
-const vectors = await loadVectors(vectorSource(values));
+const vectors = withNeighbours(await loadVectors(vectorSource(values)), Number(values.copies));
 const { model } = vectors;
 const folder = join(values.vectors, 'codes-run');
 const task: Task = {
@@ -78,6 +80,7 @@ for (const [name, settings] of Object.entries(KINDS).filter(([name]) => new RegE
   }
 }
 if (values.keep) {
-  say(keep('search-codes', { vectors: vectors.base.length, queries: vectors.queries.length, emptyBytes, kinds }));
+  const name = values.copies === '1' ? 'search-codes' : `search-codes-${vectors.base.length}`;
+  say(keep(name, { vectors: vectors.base.length, queries: vectors.queries.length, emptyBytes, kinds }));
 }
 rmSync(folder, { recursive: true, force: true });

@@ -75,6 +75,22 @@ export async function loadVectors(source: VectorSource): Promise<Vectors> {
   return { model, base: shuffled(base.length).map((n) => base[n]!), queries };
 }
 
+/** Share of a neighbour's direction that is noise: its cosine to the vector that it was made of is about 0.95. */
+const NOISE_LENGTH = 0.33;
+
+/** @returns `copies` vectors for each: itself, and others near it, so that more are searched than there are texts for. */
+export function withNeighbours(vectors: Vectors, copies: number): Vectors {
+  const neighbour = (vector: Float32Array): Float32Array => {
+    const spread = NOISE_LENGTH * Math.sqrt(3 / vector.length);
+    const moved = vector.map((x) => x + spread * (random() / 2 ** 31 - 1));
+    const length = Math.sqrt(moved.reduce((sum, x) => sum + x * x, 0));
+    return moved.map((x) => x / length);
+  };
+  const random = randomNumbers(11);
+  const rounds = Array.from({ length: copies - 1 }, () => vectors.base.map(neighbour));
+  return { ...vectors, base: [vectors.base, ...rounds].flat() };
+}
+
 interface Wanted {
   /** JSONL, gzipped; the texts are the first `count` lines' fields. */
   readonly file: string;
@@ -120,11 +136,19 @@ function refuseOtherModel(folder: string, id: string): void {
 
 function shuffled(count: number): number[] {
   const order = Array.from({ length: count }, (_, n) => n);
-  let state = 7;
+  const random = randomNumbers(7);
   for (let n = count - 1; n > 0; n--) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const other = state % (n + 1);
+    const other = random() % (n + 1);
     [order[n], order[other]] = [order[other]!, order[n]!];
   }
   return order;
+}
+
+/** A linear congruential generator. @returns whole numbers below 2^32. */
+function randomNumbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state;
+  };
 }
