@@ -5,10 +5,7 @@
  *
  *   npm run bench -- query-drift --data FOLDER --models-dir DIR --old name@version --new name@version [--queries 500] [--keep]
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
 import { mapVector } from '../src/index/query-map.js';
 import { neighbours, shareFound } from '../src/jobs/nearest.js';
@@ -18,6 +15,7 @@ import type { Embedder } from '../src/model/embedder.js';
 import { modelIdentity } from '../src/model/manifest.js';
 import { promptFor } from '../src/model/prompts.js';
 import { ModelRegistry } from '../src/model/registry.js';
+import { ndcgAtK, readSet } from './judged-sets.js';
 import { keep } from './report.js';
 
 const K = 10;
@@ -37,28 +35,7 @@ const { values } = parseArgs({
 const { data, old: oldModel, new: newModel } = values;
 if (!data || !oldModel || !newModel) throw new Error('--data FOLDER, --old and --new name@version are needed');
 
-interface Entry {
-  readonly _id: string;
-  readonly title?: string;
-  readonly text: string;
-}
-const lines = (file: string): string[] =>
-  gunzipSync(readFileSync(join(data, file)))
-    .toString()
-    .trim()
-    .split('\n');
-const entries = (file: string): Entry[] => lines(file).map((line) => JSON.parse(line) as Entry);
-const corpus = entries('corpus.jsonl.gz');
-const rowOf = new Map(corpus.map(({ _id }, row) => [_id, row]));
-const relevant = new Map<string, Map<number, number>>();
-for (const line of lines('qrels/test.tsv.gz').slice(1)) {
-  const [query, passage, grade] = line.trim().split('\t') as [string, string, string];
-  const judged = relevant.get(query) ?? new Map<number, number>();
-  relevant.set(query, judged.set(rowOf.get(passage)!, Number(grade)));
-}
-const queries = entries('queries.jsonl.gz')
-  .filter(({ _id }) => relevant.has(_id))
-  .slice(0, Number(values.queries));
+const { documents, queries } = readSet(data, Number(values.queries));
 
 async function embed(
   embedder: Embedder,
@@ -79,16 +56,12 @@ const config = readConfig({
   argv: ['--cache-bytes-max', '0', '--models-dir', values['models-dir']],
   env: {},
 }) as Config;
-const passageText = ({ title, text }: Entry): string => (title ? `${title}. ${text}` : text);
 
 async function embedAll(model: string) {
   const models = await ModelRegistry.open({ ...config, model, metrics: createMetrics() });
-  const passages = await embed(models.live, corpus.map(passageText), 'document');
-  const asked = await embed(
-    models.live,
-    queries.map(({ text }) => text),
-    'query',
-  );
+  const textsOf = (all: readonly { text: string }[]): string[] => all.map(({ text }) => text);
+  const passages = await embed(models.live, textsOf(documents), 'document');
+  const asked = await embed(models.live, textsOf(queries), 'query');
   const identity = modelIdentity(models.live.manifest);
   await models.close();
   return { identity, passages, asked };
@@ -99,13 +72,8 @@ const found = (asked: readonly Float32Array[], passages: readonly Float32Array[]
   neighbours(asked, passages, { k: K, leaveOutSelf: false });
 
 function ndcg(answers: readonly (readonly number[])[]): number {
-  const gain = (grades: readonly number[]): number =>
-    grades.slice(0, K).reduce((sum, grade, rank) => sum + grade / Math.log2(rank + 2), 0);
-  const each = answers.map((rows, query) => {
-    const judged = relevant.get(queries[query]!._id)!;
-    const ideal = gain([...judged.values()].sort((a, b) => b - a));
-    return gain(rows.map((row) => judged.get(row) ?? 0)) / ideal;
-  });
+  const ids = (rows: readonly number[]): string[] => rows.map((row) => documents[row]!.id);
+  const each = answers.map((rows, query) => ndcgAtK(ids(rows), queries[query]!.relevant, K));
   return (100 * each.reduce((sum, one) => sum + one, 0)) / each.length;
 }
 
@@ -118,8 +86,8 @@ const results = [
   row('new queries, new vectors', wanted),
 ];
 // Passages that answer no query here: a fit leans towards the passages that it saw, which would help or hurt by luck.
-const answering = new Set(queries.flatMap(({ _id }) => [...relevant.get(_id)!.keys()]));
-const others = corpus.map((_, at) => at).filter((at) => !answering.has(at));
+const answering = new Set(queries.flatMap(({ relevant }) => [...relevant.keys()]));
+const others = documents.map((_, at) => at).filter((at) => !answering.has(documents[at]!.id));
 const best = new Map<string, { name: string; ndcg: number; share: number }>();
 for (const size of FIT_SIZES.filter((one) => one <= others.length)) {
   const rows = others.slice(0, size);
@@ -139,7 +107,7 @@ if (values.keep)
     data: data.split('/').at(-1),
     old: oldModel,
     new: newModel,
-    passages: corpus.length,
+    passages: documents.length,
     queries: queries.length,
     results,
   });

@@ -3,16 +3,14 @@
  * query token the best cosine among the passage's tokens, averaged: ColBERT's MaxSim, arXiv 2004.12832), on the twenty
  * passages that dense search finds first. nDCG@10 on a set in BEIR layout.
  *
- *   npm run bench -- rerank --data FOLDER (corpus.jsonl.gz, queries.jsonl.gz, qrels/test.tsv.gz) [--queries 1000]
+ *   npm run bench -- rerank --data FOLDER [--queries 1000]
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { gunzipSync } from 'node:zlib';
 import { type Config, readConfig } from '../src/config.js';
 import { createMetrics } from '../src/metrics.js';
 import { ModelRegistry } from '../src/model/registry.js';
 import { maxSim } from '../src/pooling/late-interaction.js';
+import { ndcgAtK, readSet } from './judged-sets.js';
 import { keep } from './report.js';
 
 const CANDIDATES = 20;
@@ -26,35 +24,11 @@ const { values } = parseArgs({
   },
 });
 if (!values.data) throw new Error('--data FOLDER is needed: a retrieval set in BEIR layout');
-const folder = values.data;
-
-interface Entry {
-  readonly _id: string;
-  readonly title?: string;
-  readonly text: string;
-}
-const lines = (file: string): string[] =>
-  gunzipSync(readFileSync(join(folder, file)))
-    .toString()
-    .trim()
-    .split('\n');
-const entries = (file: string): Entry[] => lines(file).map((line) => JSON.parse(line) as Entry);
-
-const corpus = entries('corpus.jsonl.gz');
-const relevant = new Map<string, Map<string, number>>();
-for (const line of lines('qrels/test.tsv.gz').slice(1)) {
-  const [query, passage, score] = line.split('\t') as [string, string, string];
-  if (!relevant.has(query)) relevant.set(query, new Map());
-  relevant.get(query)!.set(passage, Number(score));
-}
-const queries = entries('queries.jsonl.gz')
-  .filter(({ _id }) => relevant.has(_id))
-  .slice(0, Number(values.queries));
+const { documents, queries } = readSet(values.data, Number(values.queries));
 
 const config = readConfig({ argv: ['--cache-bytes-max', '0'], env: {} }) as Config;
 const models = await ModelRegistry.open({ ...config, metrics: createMetrics() });
 const { live } = models;
-const passageText = ({ title, text }: Entry): string => (title ? `${title}. ${text}` : text);
 
 interface Embedded {
   readonly pooled: Float32Array;
@@ -81,16 +55,8 @@ function dot(a: Float32Array, aStart: number, b: Float32Array, bStart: number, l
   return sum;
 }
 
-/** nDCG@10 with binary or graded gains, 2^grade - 1 over log2(rank + 1). */
-function ndcg(ranked: readonly string[], grades: ReadonlyMap<string, number>): number {
-  const gain = (grade: number, rank: number): number => (2 ** grade - 1) / Math.log2(rank + 2);
-  const found = ranked.slice(0, K).reduce((sum, id, rank) => sum + gain(grades.get(id) ?? 0, rank), 0);
-  const ideal = [...grades.values()].sort((a, b) => b - a).slice(0, K);
-  return found / ideal.reduce((sum, grade, rank) => sum + gain(grade, rank), 0);
-}
-
 const started = performance.now();
-const passages = await embedAll(corpus.map(passageText));
+const passages = await embedAll(documents.map(({ text }) => text));
 const asked = await embedAll(queries.map(({ text }) => text));
 const dimensions = live.manifest.dimensions;
 const sums = { cosine: 0, lateInteraction: 0, mixed: 0 };
@@ -106,12 +72,14 @@ for (const [i, query] of queries.entries()) {
     late: maxSim(tokens, passages[index]!.tokens, dimensions),
   }));
   millis.lateInteraction += performance.now() - start;
-  const grades = relevant.get(query._id)!;
-  const quality = (score: (one: (typeof late)[number]) => number): number =>
-    ndcg(
-      [...late].sort((a, b) => score(b) - score(a)).map(({ index }) => corpus[index]!._id),
-      grades,
+  const quality = (score: (one: (typeof late)[number]) => number): number => {
+    const ordered = [...late].sort((a, b) => score(b) - score(a)).slice(0, K);
+    return ndcgAtK(
+      ordered.map(({ index }) => documents[index]!.id),
+      query.relevant,
+      K,
     );
+  };
   sums.cosine += quality(({ cosine }) => cosine);
   sums.lateInteraction += quality(({ late: score }) => score);
   sums.mixed += quality(({ cosine, late: score }) => cosine + score);
@@ -120,11 +88,11 @@ await models.close();
 
 const percent = (sum: number): string => ((100 * sum) / queries.length).toFixed(2);
 console.log(
-  `${queries.length} queries, ${corpus.length} passages, ${((performance.now() - started) / 1000).toFixed(0)} s`,
+  `${queries.length} queries, ${documents.length} passages, ${((performance.now() - started) / 1000).toFixed(0)} s`,
 );
 console.log(`nDCG@10 of the first ${CANDIDATES}, ordered by`);
 console.log(`  cosine of pooled embeddings        ${percent(sums.cosine)}`);
 console.log(`  late interaction over tokens       ${percent(sums.lateInteraction)}`);
 console.log(`  their sum                          ${percent(sums.mixed)}`);
 const ndcgAt10 = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, Number(percent(sum))]));
-if (values.keep) console.log(`kept in ${keep('rerank', { queries: queries.length, corpus: corpus.length, ndcgAt10 })}`);
+if (values.keep) console.log(`kept in ${keep('rerank', { queries: queries.length, documents: documents.length, ndcgAt10 })}`);

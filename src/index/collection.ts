@@ -14,7 +14,7 @@ import type { Counts, EmbeddedText, Include, Page, StoredDocument } from './docu
 import type { Upserted } from './document-writer.js';
 import { checkDocuments, checkMetadata, type DocumentInput, type Metadata, unitVector } from './documents.js';
 import { type Filter, filterToSql } from './filter.js';
-import { type Ranked, reciprocalRankFusion, weightedFusion } from './fusion.js';
+import { FUSION_DEFAULT, fuse, type Ranked } from './fusion.js';
 import type { IndexThreads } from './index-threads.js';
 import { BACKLOG_MAX, EF_SEARCH_MAX, K_MAX, PAGE_MAX } from './limits.js';
 import type { FillState, NextGeneration } from './next-generation.js';
@@ -289,10 +289,9 @@ export class Collection {
     const ranks = Math.max(FUSED_RANKS, request.k);
     const { minScore, ...unbounded } = request;
     const [dense, sparse] = await Promise.all([this.dense(unbounded, ranks), this.sparse(request, ranks)]);
-    const weights = [request.fusion?.weights?.dense ?? 1, request.fusion?.weights?.sparse ?? 1];
-    const fuse = request.fusion?.method === 'weighted' ? weightedFusion : reciprocalRankFusion;
-    const fused = aboveMinScore(fuse([dense.ranked, sparse.ranked], weights), minScore).slice(0, request.k);
-    const results = await this.fetched(fused, request.include, scoresOf(dense.ranked), scoresOf(sparse.ranked));
+    const fused = aboveMinScore(fuse(dense.ranked, sparse.ranked, request.fusion ?? FUSION_DEFAULT), minScore);
+    const best = fused.slice(0, request.k);
+    const results = await this.fetched(best, request.include, scoresOf(dense.ranked), scoresOf(sparse.ranked));
     return { results, timingsMs: { ...timingsOf(dense), sparse: sparse.searchMs } };
   }
 

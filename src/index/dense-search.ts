@@ -39,8 +39,11 @@ export interface DenseAnswer {
 const RESCORED_PER_RESULT = 6;
 /** A pass over codes loses nothing to a walk, so it is worth more candidates: they cost their reads alone. */
 const EXACT_WIDER = 2;
-/** Passing candidates that make a filtered walk good enough, as a share of efSearch. */
-const ENOUGH_SHARE = 0.5;
+/**
+ * Passing candidates that make a filtered walk good enough, as a share of its breadth. Bits need what they are given: by half
+ * of it they found 0.972 of what the exact way finds where a filter lies on the query's far side, and bytes 0.986.
+ */
+const ENOUGH_SHARE = { ranksWell: 0.5, ranksRoughly: 0.8 };
 const WIDEN = 4;
 
 interface Found {
@@ -137,7 +140,8 @@ export class DenseSearch {
     const breadth = this.breadth(request);
     if (!this.index.exactIsFaster) {
       const code = table.encodeQuery(request.vector);
-      const enough = Math.max(request.k, breadth * ENOUGH_SHARE);
+      const share = this.index.codesRankWell ? ENOUGH_SHARE.ranksWell : ENOUGH_SHARE.ranksRoughly;
+      const enough = Math.max(request.k, breadth * share);
       const first = Math.ceil(breadth / Math.max(selectivity, breadth / EF_SEARCH_MAX));
       for (let efSearch = first; efSearch <= EF_SEARCH_MAX; efSearch = widened(efSearch)) {
         const candidates = this.index.candidates(code, request.vector, { efSearch });

@@ -5,8 +5,10 @@
  *
  *   score(d) = sum over lists i that hold d of  w_i / (60 + rank_i(d))        rank counted from 1
  *
- * It needs no scores on one scale. Weighted fusion does: each list's scores are stretched to [0, 1] (minimum to maximum of
- * the list) and summed with the weights; a document that a list lacks gets 0 of it.
+ * It needs no scores on one scale. Weighted fusion does: each score is taken as a share of the list's best, and the shares are
+ * averaged with the weights; a document that a list lacks gets 0 of it. 0 is what a cosine or BM25 is for nothing in common
+ * (Bruch, Gai and Ingber, arXiv 2210.11934, call it the theoretical minimum), so the last of a short list is not taken for
+ * nothing, as it is where the list's own least score becomes 0.
  */
 
 export interface Ranked {
@@ -17,7 +19,18 @@ export interface Ranked {
 
 export interface Fusion {
   readonly method: 'rrf' | 'weighted';
+  /** Where one is not given: 1, but 2 for the dense list of weighted fusion. */
   readonly weights?: { readonly dense?: number; readonly sparse?: number };
+}
+
+/** What hybrid search fuses by unless a request says otherwise: docs/decisions/hybrid-search-fuses-scores.md. */
+export const FUSION_DEFAULT: Fusion = { method: 'weighted' };
+
+/** @returns best first, by the method and weights asked for. */
+export function fuse(dense: readonly Ranked[], sparse: readonly Ranked[], { method, weights }: Fusion): Ranked[] {
+  const weighted = method === 'weighted';
+  const both = [weights?.dense ?? (weighted ? 2 : 1), weights?.sparse ?? 1];
+  return weighted ? weightedFusion([dense, sparse], both) : reciprocalRankFusion([dense, sparse], both);
 }
 
 /** The paper's constant: it keeps the first ranks of one list from drowning the agreement of both. */
@@ -32,13 +45,18 @@ export function reciprocalRankFusion(lists: readonly (readonly Ranked[])[], weig
   return summed(lists, (list, index) => list.map((_, rank) => weights[index]! / (RRF_K + rank + 1)));
 }
 
-/** @see reciprocalRankFusion for the parameters. A list whose scores are all equal gives each its full weight. */
+/**
+ * @see reciprocalRankFusion for the parameters. Scores come out in [0, 1]. Below a list's negative scores its least one
+ * counts as 0; a list whose scores are all 0 gives each its full weight.
+ */
 export function weightedFusion(lists: readonly (readonly Ranked[])[], weights: readonly number[]): Ranked[] {
+  const total = weights.reduce((sum, weight) => sum + weight, 0) || 1;
   return summed(lists, (list, index) => {
     const scores = list.map(({ score }) => score);
-    const least = Math.min(...scores);
+    const least = Math.min(0, ...scores);
     const spread = Math.max(...scores) - least;
-    return scores.map((score) => weights[index]! * (spread === 0 ? 1 : (score - least) / spread));
+    const share = weights[index]! / total;
+    return scores.map((score) => share * (spread === 0 ? 1 : (score - least) / spread));
   });
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Ranked, reciprocalRankFusion, weightedFusion } from '../../src/index/fusion.js';
+import { FUSION_DEFAULT, fuse, type Ranked, reciprocalRankFusion, weightedFusion } from '../../src/index/fusion.js';
 
 const list = (...labels: number[]): Ranked[] => labels.map((label, rank) => ({ label, score: 10 - rank }));
 
@@ -16,24 +16,52 @@ test('a document that both lists hold comes before one that a single list holds 
   expect(reciprocalRankFusion([list(1, 2), list(3, 2)], [1, 1])[0]!.label).toBe(2);
 });
 
-test('weighted fusion stretches each list to [0, 1]', () => {
+test('weighted fusion averages shares of each list\'s best score', () => {
   const dense = [
     { label: 1, score: 0.9 },
-    { label: 2, score: 0.7 },
-    { label: 3, score: 0.5 },
+    { label: 2, score: 0.45 },
+    { label: 3, score: 0.3 },
   ];
   const sparse = [
     { label: 3, score: 20 },
     { label: 2, score: 10 },
   ];
   const fused = new Map(weightedFusion([dense, sparse], [1, 2]).map(({ label, score }) => [label, score]));
-  expect(fused.get(1)).toBeCloseTo(1);
-  expect(fused.get(2)).toBeCloseTo(0.5);
-  expect(fused.get(3)).toBeCloseTo(2);
+  expect(fused.get(1)).toBeCloseTo(1 / 3);
+  expect(fused.get(2)).toBeCloseTo((0.5 + 2 * 0.5) / 3);
+  expect(fused.get(3)).toBeCloseTo((1 / 3 + 2 * 1) / 3);
 });
 
-test('lists whose scores are all equal count fully', () => {
-  expect(weightedFusion([[{ label: 1, score: 3 }], []], [1, 1])).toEqual([{ label: 1, score: 1 }]);
+test('of two near documents the one that has the words as well comes first, though it is the last of its list', () => {
+  const dense = [
+    { label: 1, score: 0.61 },
+    { label: 2, score: 0.6 },
+  ];
+  expect(weightedFusion([dense, [{ label: 2, score: 0.4 }]], [2, 1])[0]!.label).toBe(2);
+});
+
+test('the least of negative cosines counts as nothing', () => {
+  const dense = [
+    { label: 1, score: 0.5 },
+    { label: 2, score: -0.5 },
+  ];
+  expect(weightedFusion([dense, []], [1, 0])).toEqual([
+    { label: 1, score: 1 },
+    { label: 2, score: 0 },
+  ]);
+});
+
+test('lists whose scores are all 0 count fully', () => {
+  expect(weightedFusion([[{ label: 1, score: 0 }], []], [1, 1])).toEqual([{ label: 1, score: 0.5 }]);
+});
+
+test('the default is by scores, vectors counting twice as much as words', () => {
+  const [dense, sparse] = [[{ label: 1, score: 0.5 }], [{ label: 2, score: 7 }]];
+  expect(fuse(dense, sparse, FUSION_DEFAULT)).toEqual([
+    { label: 1, score: 2 / 3 },
+    { label: 2, score: 1 / 3 },
+  ]);
+  expect(fuse(dense, sparse, { method: 'rrf' }).map(({ score }) => score)).toEqual([1 / 61, 1 / 61]);
 });
 
 test('equal scores are ordered by label, whatever the order of the lists', () => {

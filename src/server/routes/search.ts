@@ -46,8 +46,11 @@ const SearchBody = Type.Object(
     ),
     fusion: Type.Optional(
       Type.Object(
-        { method: Type.Enum(['rrf', 'weighted']), weights: Type.Optional(Weights) },
-        { additionalProperties: false },
+        { method: Type.Enum(['weighted', 'rrf']), weights: Type.Optional(Weights) },
+        {
+          additionalProperties: false,
+          description: 'of mode hybrid: weighted shares of the best scores (the default; dense 2, sparse 1), or ranks',
+        },
       ),
     ),
     groupBy: Type.Optional(
