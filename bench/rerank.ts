@@ -95,4 +95,5 @@ console.log(`  cosine of pooled embeddings        ${percent(sums.cosine)}`);
 console.log(`  late interaction over tokens       ${percent(sums.lateInteraction)}`);
 console.log(`  their sum                          ${percent(sums.mixed)}`);
 const ndcgAt10 = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, Number(percent(sum))]));
-if (values.keep) console.log(`kept in ${keep('rerank', { queries: queries.length, documents: documents.length, ndcgAt10 })}`);
+if (values.keep)
+  console.log(`kept in ${keep('rerank', { queries: queries.length, documents: documents.length, ndcgAt10 })}`);

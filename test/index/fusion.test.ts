@@ -16,7 +16,7 @@ test('a document that both lists hold comes before one that a single list holds 
   expect(reciprocalRankFusion([list(1, 2), list(3, 2)], [1, 1])[0]!.label).toBe(2);
 });
 
-test('weighted fusion averages shares of each list\'s best score', () => {
+test("weighted fusion averages shares of each list's best score", () => {
   const dense = [
     { label: 1, score: 0.9 },
     { label: 2, score: 0.45 },
