@@ -40,10 +40,11 @@ const RESCORED_PER_RESULT = 6;
 /** A pass over codes loses nothing to a walk, so it is worth more candidates: they cost their reads alone. */
 const EXACT_WIDER = 2;
 /**
- * Passing candidates that make a filtered walk good enough, as a share of its breadth. Bits need what they are given: by half
- * of it they found 0.972 of what the exact way finds where a filter lies on the query's far side, and bytes 0.986.
+ * Shares of a search's breadth: how many candidates a filtered walk aims to have passing, and how many are enough. Bits need
+ * all they are given: by half of it they found 0.972 of what the exact way finds where a filter lies on the query's far side,
+ * by 0.8 of it 0.979; bytes found 0.986 by half.
  */
-const ENOUGH_SHARE = { ranksWell: 0.5, ranksRoughly: 0.8 };
+const PASSING = { ranksWell: { aim: 1, enough: 0.5 }, ranksRoughly: { aim: 1.2, enough: 1 } };
 const WIDEN = 4;
 
 interface Found {
@@ -140,9 +141,12 @@ export class DenseSearch {
     const breadth = this.breadth(request);
     if (!this.index.exactIsFaster) {
       const code = table.encodeQuery(request.vector);
-      const share = this.index.codesRankWell ? ENOUGH_SHARE.ranksWell : ENOUGH_SHARE.ranksRoughly;
+      const { aim, enough: share } = this.index.codesRankWell ? PASSING.ranksWell : PASSING.ranksRoughly;
       const enough = Math.max(request.k, breadth * share);
-      const first = Math.ceil(breadth / Math.max(selectivity, breadth / EF_SEARCH_MAX));
+      const first = Math.min(
+        EF_SEARCH_MAX,
+        Math.ceil((breadth * aim) / Math.max(selectivity, breadth / EF_SEARCH_MAX)),
+      );
       for (let efSearch = first; efSearch <= EF_SEARCH_MAX; efSearch = widened(efSearch)) {
         const candidates = this.index.candidates(code, request.vector, { efSearch });
         const passing = this.planner.passingOf(filter, candidates);
