@@ -196,16 +196,20 @@ describe('search', () => {
     ]);
     const request = { vector: VECTORS[0]!, text: 'lighthouse', k: 2, include: [] };
     const { results, timingsMs } = await collection.search({ ...request, mode: 'hybrid' });
-    expect(results[0]).toMatchObject({
+    expect(results[0]).toMatchObject({ id: 'near', denseScore: expect.closeTo(1, 5), score: expect.closeTo(2 / 3, 5) });
+    expect(results[1]).toMatchObject({
       id: 'words',
       sparseScore: expect.any(Number),
       denseScore: expect.closeTo(-1, 5),
+      score: expect.closeTo(1 / 3, 5),
     });
-    expect(results[1]).toMatchObject({ id: 'near', denseScore: expect.closeTo(1, 5) });
     expect(timingsMs).toMatchObject({ dense: expect.any(Number), sparse: expect.any(Number), path: 'exact' });
-    const onlyDense = { method: 'weighted', weights: { dense: 1, sparse: 0 } } as const;
-    const weighted = await collection.search({ ...request, mode: 'hybrid', fusion: onlyDense });
-    expect(weighted.results[0]!.id).toBe('near');
+    // By rank it matters that both lists hold it, and not that it is last of one.
+    const byRank = await collection.search({ ...request, mode: 'hybrid', fusion: { method: 'rrf' } });
+    expect(byRank.results[0]!.id).toBe('words');
+    const words = { method: 'weighted', weights: { dense: 1, sparse: 3 } } as const;
+    const weighted = await collection.search({ ...request, mode: 'hybrid', fusion: words });
+    expect(weighted.results[0]!.id).toBe('words');
   });
 
   test('leaves out what scores below minScore', async () => {
