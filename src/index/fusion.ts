@@ -46,17 +46,16 @@ export function reciprocalRankFusion(lists: readonly (readonly Ranked[])[], weig
 }
 
 /**
- * @see reciprocalRankFusion for the parameters. Scores come out in [0, 1]. Below a list's negative scores its least one
- * counts as 0; a list whose scores are all 0 gives each its full weight.
+ * @see reciprocalRankFusion for the parameters. Scores come out at most 1, and below 0 only by vectors that point away from
+ * the query's. A document's score hangs on its own scores and the best of each list, so the end of a list, which an
+ * approximate search may find otherwise another time, has no part in it.
  */
 export function weightedFusion(lists: readonly (readonly Ranked[])[], weights: readonly number[]): Ranked[] {
   const total = weights.reduce((sum, weight) => sum + weight, 0) || 1;
   return summed(lists, (list, index) => {
     const scores = list.map(({ score }) => score);
-    const least = Math.min(0, ...scores);
-    const spread = Math.max(...scores) - least;
-    const share = weights[index]! / total;
-    return scores.map((score) => share * (spread === 0 ? 1 : (score - least) / spread));
+    const best = Math.max(...scores);
+    return scores.map((score) => (weights[index]! / total) * Math.max(-1, best > 0 ? score / best : score));
   });
 }
 

@@ -201,13 +201,13 @@ describe('search', () => {
       id: 'words',
       sparseScore: expect.any(Number),
       denseScore: expect.closeTo(-1, 5),
-      score: expect.closeTo(1 / 3, 5),
+      score: expect.closeTo(-1 / 3, 5),
     });
     expect(timingsMs).toMatchObject({ dense: expect.any(Number), sparse: expect.any(Number), path: 'exact' });
     // By rank it matters that both lists hold it, and not that it is last of one.
     const byRank = await collection.search({ ...request, mode: 'hybrid', fusion: { method: 'rrf' } });
     expect(byRank.results[0]!.id).toBe('words');
-    const words = { method: 'weighted', weights: { dense: 1, sparse: 3 } } as const;
+    const words = { method: 'weighted', weights: { dense: 1, sparse: 4 } } as const;
     const weighted = await collection.search({ ...request, mode: 'hybrid', fusion: words });
     expect(weighted.results[0]!.id).toBe('words');
   });

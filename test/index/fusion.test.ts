@@ -40,19 +40,26 @@ test('of two near documents the one that has the words as well comes first, thou
   expect(weightedFusion([dense, [{ label: 2, score: 0.4 }]], [2, 1])[0]!.label).toBe(2);
 });
 
-test('the least of negative cosines counts as nothing', () => {
+test('a vector that points away takes from the score, by no more than its weight', () => {
   const dense = [
     { label: 1, score: 0.5 },
-    { label: 2, score: -0.5 },
+    { label: 2, score: -0.25 },
+    { label: 3, score: -0.9 },
   ];
-  expect(weightedFusion([dense, []], [1, 0])).toEqual([
-    { label: 1, score: 1 },
-    { label: 2, score: 0 },
-  ]);
+  expect(weightedFusion([dense, []], [1, 1]).map(({ score }) => score)).toEqual([0.5, -0.25, -0.5]);
 });
 
-test('lists whose scores are all 0 count fully', () => {
-  expect(weightedFusion([[{ label: 1, score: 0 }], []], [1, 1])).toEqual([{ label: 1, score: 0.5 }]);
+test('where all vectors point away, the nearest still comes first', () => {
+  const dense = [
+    { label: 1, score: -0.1 },
+    { label: 2, score: -0.2 },
+  ];
+  expect(weightedFusion([dense, []], [1, 0])).toEqual(dense);
+});
+
+test('a score does not depend on the end of a list', () => {
+  const score = (lists: Ranked[][]): number => weightedFusion(lists, [2, 1]).find(({ label }) => label === 2)!.score;
+  expect(score([list(1, 2, 3), list(2)])).toBe(score([list(1, 2), list(2)]));
 });
 
 test('the default is by scores, vectors counting twice as much as words', () => {
