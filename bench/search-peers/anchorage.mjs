@@ -7,16 +7,7 @@ import { join } from 'node:path';
 import { Collections } from '../../dist/index/collections.js';
 import { createMetrics } from '../../dist/metrics.js';
 import { VERSION } from '../../dist/version.js';
-import {
-  concurrentRate,
-  curve,
-  memory,
-  metadataOf,
-  msSinceSpawned,
-  processorTimeMs,
-  rowsOf,
-  taskOf,
-} from './driver.mjs';
+import { concurrentRate, curve, memory, metadataOf, msSinceSpawned, rowsOf, stopwatch, taskOf } from './driver.mjs';
 
 const [given, mode, folder] = process.argv.slice(2);
 const settings = { fullText: false, indexes: ['metadata.n'], ...JSON.parse(given) };
@@ -27,25 +18,17 @@ const DOCUMENTS_AT_ONCE = 500;
 async function build(collections) {
   const collection = await collections.put('bench', settings, task.model);
   const base = rowsOf(join(folder, 'base.f32'), task.dimensions);
-  const before = processorTimeMs();
-  const started = performance.now();
-  const perSecond = () => base.length / ((performance.now() - started) / 1000);
+  const elapsed = stopwatch(base.length);
   for (let first = 0; first < base.length; first += DOCUMENTS_AT_ONCE) {
     const rows = base.slice(first, first + DOCUMENTS_AT_ONCE);
     await collection.upsert(
       rows.map((vector, at) => ({ id: String(first + at), vector, metadata: metadataOf(first + at, vector) })),
     );
   }
-  const durablePerSecond = perSecond();
+  const durablePerSecond = elapsed().perSecond;
   while ((await collection.info()).index.backlog > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-  const processorMs = (processorTimeMs() - before) / base.length;
-  return {
-    version: VERSION,
-    vectorsPerSecond: perSecond(),
-    processorMs,
-    durablePerSecond,
-    builtBytes: memory('VmRSS'),
-  };
+  const { perSecond: vectorsPerSecond, processorMs } = elapsed();
+  return { version: VERSION, vectorsPerSecond, processorMs, durablePerSecond, builtBytes: memory('VmRSS') };
 }
 
 /** @returns Served of search-contest.ts, and the path that the first answer took (exact where the graph is not there yet). */

@@ -17,10 +17,14 @@ export function rowsOf(file, dimensions) {
 /** Of document n, in every contender: a number below 1,000 that is 0 for every thousandth, and one of two words. */
 export const metadataOf = (n, vector) => ({ n: (n * 7919) % 1000, side: vector[0] > 0 ? 'right' : 'left' });
 
-/** Of all threads, milliseconds so far. */
-export function processorTimeMs() {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
+/** @returns a function: how many of `count` a second since now, and the processor time of each, of all threads. */
+export function stopwatch(count) {
+  const started = performance.now();
+  const before = process.cpuUsage();
+  return () => {
+    const { user, system } = process.cpuUsage(before);
+    return { perSecond: count / ((performance.now() - started) / 1000), processorMs: (user + system) / 1000 / count };
+  };
 }
 
 export const msSinceSpawned = () => Date.now() - Number(process.env.ANCHORAGE_BENCH_SPAWNED_MS);
@@ -60,7 +64,7 @@ export async function curve(task, queries, settings, search) {
 async function pointAt(task, queries, setting, search) {
   const timesMs = [];
   const recalls = [];
-  const before = processorTimeMs();
+  const elapsed = stopwatch(queries.length);
   for (const [n, query] of queries.entries()) {
     const started = performance.now();
     const found = await search(query, setting);
@@ -68,7 +72,7 @@ async function pointAt(task, queries, setting, search) {
     recalls.push(found.filter((id) => task.truth[n].includes(id)).length / task.truth[n].length);
   }
   return {
-    processorMs: (processorTimeMs() - before) / queries.length,
+    processorMs: elapsed().processorMs,
     parameter: setting.parameter,
     recallAt10: mean(recalls),
     queriesPerSecond: 1000 / mean(timesMs),

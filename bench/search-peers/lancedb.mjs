@@ -12,16 +12,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import {
-  concurrentRate,
-  curve,
-  memory,
-  metadataOf,
-  msSinceSpawned,
-  processorTimeMs,
-  rowsOf,
-  taskOf,
-} from './driver.mjs';
+import { concurrentRate, curve, memory, metadataOf, msSinceSpawned, rowsOf, stopwatch, taskOf } from './driver.mjs';
 
 const [modules, kind, mode, folder] = process.argv.slice(2);
 const require = createRequire(join(modules, 'package.json'));
@@ -54,8 +45,7 @@ const versionOf = (name) =>
 
 async function build(db) {
   const base = rowsOf(join(folder, 'base.f32'), dimensions);
-  const before = processorTimeMs();
-  const started = performance.now();
+  const elapsed = stopwatch(base.length);
   let table;
   for (let first = 0; first < base.length; first += ROWS_AT_ONCE) {
     const rows = base.slice(first, first + ROWS_AT_ONCE).map((vector, at) => ({
@@ -67,9 +57,8 @@ async function build(db) {
     else table = await db.createTable('bench', rows);
   }
   await table.createIndex('vector', { config: INDEXES[kind]() });
-  const seconds = (performance.now() - started) / 1000;
-  const processorMs = (processorTimeMs() - before) / base.length;
-  return { version: versionOf('@lancedb/lancedb'), vectorsPerSecond: base.length / seconds, processorMs };
+  const { perSecond: vectorsPerSecond, processorMs } = elapsed();
+  return { version: versionOf('@lancedb/lancedb'), vectorsPerSecond, processorMs };
 }
 
 async function serve(db) {
