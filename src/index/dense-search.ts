@@ -143,10 +143,7 @@ export class DenseSearch {
       const code = table.encodeQuery(request.vector);
       const { aim, enough: share } = this.index.codesRankWell ? PASSING.ranksWell : PASSING.ranksRoughly;
       const enough = Math.max(request.k, breadth * share);
-      const first = Math.min(
-        EF_SEARCH_MAX,
-        Math.ceil((breadth * aim) / Math.max(selectivity, breadth / EF_SEARCH_MAX)),
-      );
+      const first = Math.min(EF_SEARCH_MAX, Math.ceil((breadth * aim) / selectivity));
       for (let efSearch = first; efSearch <= EF_SEARCH_MAX; efSearch = widened(efSearch)) {
         const candidates = this.index.candidates(code, request.vector, { efSearch });
         const passing = this.planner.passingOf(filter, candidates);
