@@ -12,17 +12,21 @@ run, and a run over more processes all drop the same.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
 from trainer.losses.batch import EmbeddedBatch
+
+# Up to here the scores that plain attention holds are small beside the other activations of a layer.
+PLAIN_ATTENTION_TOKENS_MAX = 128
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class BatchGradients:
     def _embed(self, features: dict[str, Tensor], seed: int) -> Tensor:
         """[1 + exits, texts, dimensions] of length 1, in float32."""
         torch.manual_seed(seed)
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
+        with self._attention(features), torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model[0](dict(features))
             vectors = [self._pool(output)]
             for layer in self.exit_layers:
@@ -86,6 +90,11 @@ class BatchGradients:
                     at_exit["received_attention"] = output["exit_received_attention"][layer - 1]
                 vectors.append(self._pool(at_exit))
         return torch.stack(vectors).float()
+
+    def _attention(self, features: dict[str, Tensor]) -> AbstractContextManager:
+        """The fused attention, but on a CPU for short texts: its backward pass there takes several times as long as plain products."""
+        plain = self.processes.device.type == "cpu" and features["input_ids"].shape[1] <= PLAIN_ATTENTION_TOKENS_MAX
+        return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
     def _pool(self, features: dict[str, Tensor]) -> Tensor:
         for module in list(self.model)[1:]:

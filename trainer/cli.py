@@ -14,6 +14,7 @@ from trainer.events import emit
 # name -> (module, what it does)
 SUBCOMMANDS = {
     "synthesize": ("trainer.synthesize.command", "make training data of graded hardness from a corpus, with or without an LLM"),
+    "base": ("trainer.base_of_version", "turn an imported ONNX model version back into a folder that can be trained"),
     "export": ("trainer.export.command", "make a model version folder from a Hugging Face encoder folder"),
     "quantization-report": ("trainer.export.report", "judge a model's quantizations: parity, loss, batch invariance, speed"),
     "golden": ("trainer.golden", "write the PyTorch embeddings that the server's tests compare with"),

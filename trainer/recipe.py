@@ -86,6 +86,7 @@ class Recipe:
     cached: bool = False  # GradCache: activations of one micro-batch at a time, at the price of a second forward pass
     accumulate: int = 1  # batches a step, each with its own negatives
     precision: str = "float32"  # float32 | bf16: autocast over float32 weights
+    dropout: float | None = None  # of the base's hidden states and attention; default: what its config says
     base_precision: str = "float32"  # float32 | bf16: the frozen weights under LoRA
     gradient_checkpointing: bool = False
     device: str = "auto"  # auto | cpu | cuda
@@ -93,6 +94,8 @@ class Recipe:
     exit_layers: list[int] = field(default_factory=list)  # for the two_dimensional loss
     teacher: str = ""  # folder of a sentence-transformers model or a model version, for distillation and the filter
     teacher_cache: str = ""  # folder that keeps the teacher's vectors; `trainer teach` fills it beforehand
+    teacher_own_prompts: bool = True  # where the recipe gives none; False: the same vector for a text in either role
+    teacher_aligned: bool = False  # its vectors without their mean, turned into the student's space: for vector_distillation
     teacher_query_prompt: str = ""
     teacher_document_prompt: str = ""
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -199,6 +202,8 @@ def _check(recipe: Recipe) -> None:
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if recipe.dropout is not None and not 0 <= recipe.dropout < 1:
+        raise InputError(f"dropout must be at least 0 and less than 1, not {recipe.dropout}")
     if recipe.evaluation.patience and not (recipe.evaluation.every and recipe.evaluation.sets):
         raise InputError("evaluation.patience needs evaluation.every and evaluation.sets")
 

@@ -36,15 +36,17 @@ def open_teacher(recipe: Recipe, process: int = 0) -> Teacher | None:
         if recipe.teacher_cache:
             raise InputError("teacher_cache needs a teacher")
         return None
-    ask = ask_teacher(open_encoder(recipe.teacher), recipe.teacher_query_prompt, recipe.teacher_document_prompt)
+    ask = ask_teacher(open_encoder(recipe.teacher, bf16=recipe.precision == "bf16"), recipe.teacher_query_prompt, recipe.teacher_document_prompt,
+                      recipe.teacher_own_prompts)
     if not recipe.teacher_cache:
         return ask
     return TeacherCache(Path(recipe.teacher_cache), _identity(recipe), ask, process)
 
 
-def ask_teacher(encoder: TextEncoder, query_prompt: str, document_prompt: str) -> Teacher:
-    """Vectors of (text, role) pairs. Prompts given here stand for the teacher's own."""
+def ask_teacher(encoder: TextEncoder, query_prompt: str, document_prompt: str, own_prompts: bool = True) -> Teacher:
+    """Vectors of (text, role) pairs. Prompts given here stand for the teacher's own, which are otherwise used where `own_prompts`."""
     prompts = {"query": query_prompt, "document": document_prompt}
+    plain = any(prompts.values()) or not own_prompts
 
     def vectors(texts: list[TextAndRole]) -> np.ndarray:
         result: np.ndarray | None = None
@@ -52,7 +54,7 @@ def ask_teacher(encoder: TextEncoder, query_prompt: str, document_prompt: str) -
             rows = [i for i, (_, own) in enumerate(texts) if own == role]
             if not rows:
                 continue
-            part = encoder.encode([prompts[role] + texts[i][0] for i in rows], "" if any(prompts.values()) else role)
+            part = encoder.encode([prompts[role] + texts[i][0] for i in rows], "" if plain else role)
             result = np.zeros((len(texts), part.shape[1]), np.float32) if result is None else result
             result[rows] = part
         return result
@@ -138,36 +140,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="YAML or JSON with teacher, teacher_cache and stages")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
     parser.add_argument("--records", type=int, default=0, metavar="N", help="of each source the first N alone (default all)")
+    parser.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="the I-th of N shares, from 1: N such commands at once fill one cache")
 
 
 def run(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
-    teacher = open_teacher(recipe)
+    teacher = open_teacher(recipe, arguments.share[0])
     if not isinstance(teacher, TeacherCache):
         raise InputError("teach needs a recipe with teacher and teacher_cache")
     with StopSignal() as stop:
-        teach(recipe, teacher, stop, arguments.records)
+        teach(recipe, teacher, stop, arguments.records, arguments.share)
     emit("done", folder=str(teacher.folder), texts=len(teacher))
 
 
-def teach(recipe: Recipe, teacher: TeacherCache, stop: StopSignal, records_max: int = 0) -> None:
-    """Fill the cache with every text of the recipe's sources."""
+def teach(recipe: Recipe, teacher: TeacherCache, stop: StopSignal, records_max: int = 0, share: tuple[int, int] = (0, 1)) -> None:
+    """Fill the cache with every text of the recipe's sources; of a `share` (i, n), with those of every n-th block from i on."""
     paths = list(dict.fromkeys(source.path for stage in recipe.stages for source in stage.sources))
     stores = [open_store(Path(path), Path(recipe.output) / "data", store_name(i, path), recipe.bad_lines_share_max)
               for i, path in enumerate(paths)]
     counts = [min(len(store), records_max or len(store)) for store in stores]
-    done, asked, began = 0, 0, time.monotonic()
+    done, began = 0, time.monotonic()
     for store, count in zip(stores, counts, strict=True):
-        for start in range(0, count, TEACH_TEXTS // 2):
+        for start in range(share[0] * TEACH_TEXTS // 2, count, share[1] * TEACH_TEXTS // 2):
             if stop.asked:
                 raise Interrupted(f"stopped with {len(teacher)} texts; the same command goes on")
             records = range(start, min(start + TEACH_TEXTS // 2, count))
             texts = [text for text in dict.fromkeys(_texts(store, records)) if text not in teacher]
             if texts:
                 teacher(texts)
-            done, asked = done + len(records), asked + len(texts)
-            emit("progress", stage="teach", step=done, of=sum(counts), texts=len(teacher),
-                 etaSeconds=round((time.monotonic() - began) / done * (sum(counts) - done), 1))
+            done = done + len(records)
+            emit("progress", stage="teach", step=done, of=sum(counts) // share[1], texts=len(teacher),
+                 etaSeconds=round(max(0.0, (time.monotonic() - began) / done * (sum(counts) / share[1] - done)), 1))
+
+
+def _share(text: str) -> tuple[int, int]:
+    """"2/3" -> (1, 3)"""
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} must read I/N with I from 1 to N")
+    return int(number) - 1, int(count)
 
 
 def _texts(store: RecordStore, numbers: range) -> Iterator[TextAndRole]:
@@ -190,9 +201,11 @@ def _identity(recipe: Recipe) -> str:
                 while block := file.read(1 << 20):
                     digest.update(block)
         weights = digest.hexdigest()
+        if recipe.precision == "bf16":
+            weights += " bf16"
     else:
         raise InputError(f"teacher_cache needs a teacher in a folder: what is behind {recipe.teacher} may change")
-    return json.dumps([weights, recipe.teacher_query_prompt, recipe.teacher_document_prompt])
+    return json.dumps([weights, recipe.teacher_query_prompt, recipe.teacher_document_prompt, *([] if recipe.teacher_own_prompts else ["no prompts"])])
 
 
 def _key(text: TextAndRole) -> bytes:

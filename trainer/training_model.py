@@ -21,6 +21,8 @@ def prepare(recipe: Recipe) -> SentenceTransformer:
     model = new_model(Path(recipe.base), recipe.pooling, recipe.max_tokens, dtype)
     model.prompts.update(recipe.prompts)
     transformer = model[0]
+    if recipe.dropout is not None:
+        _set_dropout(transformer.model, recipe.dropout)
     if recipe.lora:
         _add_adapters(transformer.model, recipe.lora)
     for name, parameter in transformer.model.named_parameters():
@@ -80,6 +82,15 @@ def pooling_facts(model: SentenceTransformer) -> dict[str, Any]:
     if type(pooling).__name__ != "AnchorTokenAwarePooling":
         return {"mode": type(pooling).__name__}
     return {"mode": "ata", "gamma": pooling.gamma, "headWeights": [round(weight, 4) for weight in pooling.head_weights]}
+
+
+def _set_dropout(base: torch.nn.Module, share: float) -> None:
+    """Of every dropout layer, and of attention, whose modules keep the share as a number of their own."""
+    for module in base.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = share
 
 
 def _add_adapters(base: torch.nn.Module, lora: Lora) -> None:

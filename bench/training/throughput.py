@@ -30,7 +30,7 @@ from trainer.data.records import read_records  # noqa: E402
 from trainer.finetune import finetune  # noqa: E402
 from trainer.recipe import Recipe, from_fields  # noqa: E402
 
-BATCH, MAX_TOKENS = 32, 128
+BATCH, MICRO_BATCH, MAX_TOKENS = 32, 16, 128
 OURS = {"ours, mean": {"mode": "mean"}, "ours, ata": {"mode": "ata", "gamma": 0.5, "learn_gamma": True, "learn_head_weights": True}}
 STOCK = "sentence-transformers, mean"
 
@@ -82,7 +82,7 @@ def main() -> None:
 def _ours(arguments: argparse.Namespace, pairs: Path, pooling: dict, output: Path) -> float:
     """Median seconds a step."""
     finetune(from_fields(Recipe, {
-        "base": str(arguments.base), "output": str(output), "pooling": pooling, "max_tokens": MAX_TOKENS, "micro_batch": BATCH, "device": "cpu", "precision": arguments.precision,
+        "base": str(arguments.base), "output": str(output), "pooling": pooling, "max_tokens": MAX_TOKENS, "micro_batch": MICRO_BATCH, "device": "cpu", "precision": arguments.precision,
         "stages": [{"sources": [{"path": str(pairs)}], "steps": arguments.steps, "batch": BATCH}]}, ""))
     log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     return statistics.mean(line["seconds"] for line in log[1:])

@@ -26,7 +26,7 @@ export class JobContext {
   private memory: JobMemory;
   private metrics: Json;
   private artifacts: Json;
-  private readonly ready = new Set<boolean>();
+  private isReady = false;
   private range: readonly [from: number, to: number] = [0, 1];
   private told = { stage: '', atMs: 0 };
   private writing: Promise<void> = Promise.resolve();
@@ -123,18 +123,15 @@ export class JobContext {
     void this.write({ artifacts: this.artifacts });
   }
 
-  /** The trainer's environment, made where it is missing. @param weights also the default model's PyTorch weights. */
-  async environment(weights = false): Promise<void> {
-    if (this.ready.has(true) || this.ready.has(weights)) return;
+  /** The trainer's environment, made where it is missing. */
+  private async environment(): Promise<void> {
+    if (this.isReady) return;
     this.at('environment');
     const { log, signal } = this;
     const onStage = (stage: string): void => this.at(`environment: ${stage}`);
-    await makeEnvironment(
-      { weights, log, signal, onStage, onStart: (group) => this.working({ ...group }) },
-      this.parts.trainer,
-    );
+    await makeEnvironment({ log, signal, onStage, onStart: (group) => this.working({ ...group }) }, this.parts.trainer);
     await this.working(null);
-    this.ready.add(weights);
+    this.isReady = true;
   }
 
   /** One command of the trainer, its events told as this job's. @returns its `done` event. */

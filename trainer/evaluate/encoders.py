@@ -28,9 +28,9 @@ class TextEncoder(Protocol):
 class ModelEncoder:
     """A sentence-transformers model in PyTorch; prompts are the model's own."""
 
-    def __init__(self, model: SentenceTransformer, batch: int = 64, dimensions: int | None = None, bf16: bool = False) -> None:
-        """`dimensions` cuts vectors as Matryoshka training allows; `bf16` computes under autocast, which AMX and GPUs do several times as fast."""
-        self.model, self.batch, self.dimensions, self.bf16 = model, batch, dimensions, bf16
+    def __init__(self, model: SentenceTransformer, batch: int = 0, dimensions: int | None = None, bf16: bool = False) -> None:
+        """`batch` 0: 64 texts on a GPU, 16 on a CPU, whose caches hold the activations of no more. `dimensions` cuts vectors as Matryoshka training allows; `bf16` computes under autocast, which AMX and GPUs do several times as fast."""
+        self.model, self.batch, self.dimensions, self.bf16 = model, batch or (16 if model.device.type == "cpu" else 64), dimensions, bf16
 
     def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
         training = self.model.training
@@ -82,15 +82,15 @@ class HttpEncoder:
             raise InputError(f"{self.url}/embed gave no embeddings: {error}") from error
 
 
-def open_encoder(place: str, dimensions: int | None = None) -> TextEncoder:
-    """`place` is a URL, a model version folder (manifest.json), or a saved sentence-transformers model (modules.json)."""
+def open_encoder(place: str, dimensions: int | None = None, bf16: bool = False) -> TextEncoder:
+    """`place` is a URL, a model version folder (manifest.json), or a saved sentence-transformers model (modules.json), which alone `bf16` concerns."""
     if place.startswith(("http://", "https://")):
         return HttpEncoder(place, dimensions=dimensions)
     folder = Path(place)
     if (folder / "manifest.json").is_file():
         encoder = VersionEncoder(folder)
         return CutEncoder(encoder, dimensions) if dimensions else encoder
-    return ModelEncoder(load_model(folder), dimensions=dimensions)
+    return ModelEncoder(load_model(folder), dimensions=dimensions, bf16=bf16)
 
 
 class CutEncoder:

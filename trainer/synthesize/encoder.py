@@ -79,17 +79,19 @@ class Encoder:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        names = [self.manifest["outputs"]["hiddenStates"], self.manifest["outputs"]["receivedAttention"]]
+        outputs, pooling = self.manifest["outputs"], self.manifest["pooling"]
+        # Under another pooling than ATA a version need not have the second.
+        names = [outputs["hiddenStates"], *([outputs["receivedAttention"]] if pooling["mode"] == "ata" else [])]
         fed = {name: arrays[name] for name in self.manifest["inputs"]}
         if self.manifest.get("exits"):
             fed["layers"] = np.zeros(1, np.int64)
-        hidden, received = self._session.run(names, fed)
-        weights = _weights(self.manifest["pooling"], received, mask)
+        hidden, *received = self._session.run(names, fed)
+        weights = _weights(pooling, *received, mask=mask)
         vectors = np.einsum("bt,bth->bh", weights, hidden)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _weights(pooling: dict[str, Any], received: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _weights(pooling: dict[str, Any], received: np.ndarray | None = None, *, mask: np.ndarray) -> np.ndarray:
     """Token weights [batch, tokens] for right-padded rows; their scale does not matter, for the sum is normalized."""
     if pooling["mode"] == "ata":
         return np.power(np.maximum(received, 0), pooling["gamma"], dtype=np.float32) * mask

@@ -22,6 +22,7 @@ from trainer.losses.matryoshka import Matryoshka
 from trainer.losses.order_aware import OrderAware
 from trainer.losses.soft_labels import SoftLabels
 from trainer.losses.two_dimensional import TwoDimensional
+from trainer.losses.vector_distillation import VectorDistillation
 
 
 def angles(*degrees: float) -> torch.Tensor:
@@ -79,7 +80,7 @@ def test_symmetric_info_nce_is_the_mean_of_both_directions() -> None:
 
 GRADIENT_CHECKED = {
     "info_nce": InfoNCE(0.3), "symmetric": InfoNCE(0.3, symmetric=True), "soft_labels": SoftLabels(0.3), "margin_mse": MarginMSE(2.0),
-    "distillation": SimilarityDistillation(0.3, 0.2), "cosent": CoSENT(0.3), "order_aware": OrderAware(0.3),
+    "distillation": SimilarityDistillation(0.3, 0.2), "among texts": SimilarityDistillation(0.3, 0.2, among="texts"), "cosent": CoSENT(0.3), "order_aware": OrderAware(0.3),
     "matryoshka": Matryoshka(InfoNCE(0.3), [6, 3]), "two_dimensional": TwoDimensional(InfoNCE(0.3), 0.7, alignment=0.0),
 }
 
@@ -193,6 +194,28 @@ def test_distillation_is_zero_at_the_teacher_and_the_divergence_elsewhere() -> N
     assert SimilarityDistillation(1.0, 1.0)(pair).item() == pytest.approx(expected)
 
 
+def test_distillation_among_texts_compares_each_with_every_other() -> None:
+    trio = one_record(90, 90, teacher=angles(0, 90, 0, 90))
+    cosines, theirs = (vectors @ vectors.T for vectors in (trio.embeddings, trio.teacher))
+    expected = 0.0
+    for i in range(4):
+        others = [j for j in range(4) if j != i]
+        target, probability = torch.softmax(theirs[i, others], 0), torch.softmax(cosines[i, others] / 0.5, 0)
+        expected += float((target * (target / probability).log()).sum()) / 4
+    assert SimilarityDistillation(0.5, 1.0, among="texts")(trio).item() == pytest.approx(expected)
+    batch = random_batch()
+    torch.testing.assert_close(SimilarityDistillation(0.2, 0.2, among="texts")(replace(batch, teacher=batch.embeddings)), torch.zeros((), dtype=torch.float64))
+    with pytest.raises(InputError, match="among"):
+        SimilarityDistillation(among="everything")
+
+
+def test_vector_distillation_is_one_less_the_cosine_and_wants_the_students_space() -> None:
+    assert VectorDistillation()(one_record(90, teacher=angles(60, 120, 90))).item() == pytest.approx((0.5 + 0.5 + 0) / 3)
+    for teacher in (None, torch.ones(3, 5)):
+        with pytest.raises(InputError, match="teacher_aligned"):
+            VectorDistillation()(one_record(90, teacher=teacher))
+
+
 def test_cosent_by_hand() -> None:
     # Gold says the second pair (cosine 0) is the closer one; the model says the first (0.5).
     batch = EmbeddedBatch(angles(0, 60, 90), torch.tensor([0, 0]), torch.tensor([1, 2]), torch.zeros(2, 0, dtype=torch.long),
@@ -235,6 +258,7 @@ def test_every_loss_can_be_built_from_a_recipe_and_runs() -> None:
     options = {"hard_negative_mixing": needs_inner, "false_negative_filter": needs_inner, "two_dimensional": needs_inner,
                "matryoshka": {"dimensions": [6, 3], **needs_inner}, "sum": {"terms": [{"name": "cosent", "weight": 0.5}, {"name": "ega"}]}}
     batch = random_batch().with_embeddings(lambda x: normalize(x, dim=-1))
+    batch = replace(batch, teacher=batch.embeddings.flip(0))
     for name in LOSSES:
         value = build_loss({"name": name, **options.get(name, {})})(batch)
         assert value.shape == () and bool(value.isfinite()), name

@@ -1,14 +1,14 @@
 /** finetune: trains the encoder behind the live model on a data set. */
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { modelId } from '../../model/manifest.js';
 import { artifactPath, dataPath } from '../data-path.js';
-import { JobFailure, type Json } from '../job.js';
+import type { Json } from '../job.js';
 import type { JobContext } from '../job-context.js';
 import type { JobParts } from '../job-parts.js';
 import type { FinetuneParams } from '../params.js';
 import { makeRecipe } from '../recipe.js';
 import { trainedFolder } from '../trained-models.js';
-import { defaultWeights } from '../trainer-environment.js';
 import type { Kind } from './kind.js';
 
 type TrainingParams = Omit<FinetuneParams, 'dataset'>;
@@ -49,17 +49,21 @@ export async function finetune(
   const { folder } = await context.step('finetune', range, async () => {
     const { manifest } = models.live;
     const trained = await trainedFolder(context.parts, manifest);
-    const weights = defaultWeights(trainer.trainerDir);
-    const defaultBase = (): string => {
-      if (trained) return trained;
-      if (manifest.name === 'all-minilm-l6-v2') return weights;
-      const message = `nobody here knows the PyTorch weights of ${manifest.name}@${manifest.version}: put their folder into the data directory and name it with "base"`;
-      throw new JobFailure('input', message);
+    // Weights of a version that was not trained here are read back from its graph.
+    const readBack = context.path('base');
+    const places = {
+      dataDir: config.dataDir,
+      trainerDir: trainer.trainerDir,
+      output,
+      dataset,
+      defaultBase: () => trained ?? readBack,
     };
-    const places = { dataDir: config.dataDir, trainerDir: trainer.trainerDir, output, dataset, defaultBase };
     const recipe = makeRecipe(params, manifest, places);
-    await context.environment(resolve(String(recipe.base)) === weights);
     mkdirSync(context.folder, { recursive: true });
+    if (recipe.base === readBack && !existsSync(readBack)) {
+      const version = resolve(models.folderOf(modelId(manifest)));
+      await context.trainer('base', ['--version', version, '--output', readBack]);
+    }
     const file = context.path('recipe.json');
     writeFileSync(file, `${JSON.stringify(recipe, null, 2)}\n`);
     const done = await context.trainer('finetune', ['--recipe', file]);
