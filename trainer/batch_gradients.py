@@ -12,21 +12,20 @@ run, and a run over more processes all drop the same.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
 from trainer.losses.batch import EmbeddedBatch
 
-# Up to here the scores that plain attention holds are small beside the other activations of a layer.
-PLAIN_ATTENTION_TOKENS_MAX = 128
+SMALL_CHUNK = 16  # texts; on a CPU filled up to a power of two
+TOKENS_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class BatchGradients:
 
     def add(self, texts: TextBatch, loss: Callable[[EmbeddedBatch], Tensor], seed: int, scale: float = 1.0) -> BatchResult:
         """Run forward and backward; gradients are `scale` times the loss's, and this process's share of the sum."""
-        chunks = length_sorted(texts.texts, self.micro_batch)
+        chunks = length_sorted(texts.texts, self.micro_batch, self.model.max_seq_length)
         mine = self.processes.share(chunks)
         features = {i: self._features([texts.texts[row] for row in chunks[i]]) for i in mine}
         vectors: dict[int, Tensor] = {}
@@ -58,7 +57,7 @@ class BatchGradients:
         whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)
         for i in mine:
             with torch.no_grad() if self.cached else nullcontext():
-                vectors[i] = self._embed(features[i], seed + i)
+                vectors[i] = self._embed(features[i], seed + i)[:, : len(chunks[i])]
             whole[:, chunks[i]] = vectors[i].detach()
         whole = self.processes.add_up(whole).requires_grad_()
         batch = self._batch(texts, whole, chunks, mine)
@@ -68,20 +67,23 @@ class BatchGradients:
             return BatchResult(value.item(), 0, batch)
         (value * scale).backward()
         for i in mine:
-            again = self._embed(features[i], seed + i) if self.cached else vectors.pop(i)
+            again = self._embed(features[i], seed + i)[:, : len(chunks[i])] if self.cached else vectors.pop(i)
             again.backward(whole.grad[:, chunks[i]])
-        tokens = torch.tensor(float(sum(int(feature["attention_mask"].sum()) for feature in features.values())), device=whole.device)
+        tokens = torch.tensor(float(sum(int(features[i]["attention_mask"][: len(chunks[i])].sum()) for i in mine)), device=whole.device)
         detached = whole.detach()
         return BatchResult(value.item(), int(self.processes.add_up(tokens)), replace(batch, embeddings=detached[0], exits={}))
 
     def _features(self, texts: list[str]) -> dict[str, Tensor]:
+        if self.processes.device.type == "cpu":
+            rows = 1 << (len(texts) - 1).bit_length()
+            return _of_common_length(self.model.preprocess(texts + [""] * (rows - len(texts))), self.model.max_seq_length, self.model.tokenizer.pad_token_id)
         features = self.model.preprocess(texts)
         return {key: value.to(self.processes.device) if isinstance(value, Tensor) else value for key, value in features.items()}
 
     def _embed(self, features: dict[str, Tensor], seed: int) -> Tensor:
         """[1 + exits, texts, dimensions] of length 1, in float32."""
         torch.manual_seed(seed)
-        with self._attention(features), torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model[0](dict(features))
             vectors = [self._pool(output)]
             for layer in self.exit_layers:
@@ -90,11 +92,6 @@ class BatchGradients:
                     at_exit["received_attention"] = output["exit_received_attention"][layer - 1]
                 vectors.append(self._pool(at_exit))
         return torch.stack(vectors).float()
-
-    def _attention(self, features: dict[str, Tensor]) -> AbstractContextManager:
-        """The fused attention, but on a CPU for short texts: its backward pass there takes several times as long as plain products."""
-        plain = self.processes.device.type == "cpu" and features["input_ids"].shape[1] <= PLAIN_ATTENTION_TOKENS_MAX
-        return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
     def _pool(self, features: dict[str, Tensor]) -> Tensor:
         for module in list(self.model)[1:]:
@@ -119,7 +116,28 @@ class BatchGradients:
         return self.processes.add_up(whole)
 
 
-def length_sorted(texts: list[str], size: int) -> list[list[int]]:
-    """Rows of `texts` in chunks of at most `size`, of like length; longest first, so that memory runs out at once or never."""
-    order = sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def length_sorted(texts: list[str], size: int, tokens_max: int) -> list[list[int]]:
+    """Rows of `texts` in chunks of like length; longest first, so that memory runs out at once or never.
+
+    A chunk costs no more than `size` texts of `tokens_max` tokens do; of shorter texts it has more. Its size is a power of two,
+    but for the last SMALL_CHUNK, so that few sizes occur. Tokens are guessed by bytes, never too few by much: a token of English has
+    4 to 5, and a character of the scripts that have fewer a token has 2 or 3.
+    """
+    guesses = [min(tokens_max, 2 + len(text.encode("utf-8", "surrogatepass")) // 4) for text in texts]
+    order = sorted(range(len(texts)), key=lambda row: (-guesses[row], row))
+    chunks: list[list[int]] = []
+    while order:
+        count = min(len(order), max(1, size * tokens_max // guesses[order[0]]))
+        if count < len(order) or count > SMALL_CHUNK:
+            count = 1 << (count.bit_length() - 1)
+        chunks.append(order[:count])
+        order = order[count:]
+    return chunks
+
+
+def _of_common_length(features: dict[str, Tensor], tokens_max: int, pad: int) -> dict[str, Tensor]:
+    """Tokens padded to a multiple of TOKENS_STEP: on a CPU every new shape costs the making of its kernels, which took as long as a short batch."""
+    tokens = features["input_ids"].shape[1]
+    missing = max(0, min(tokens + -tokens % TOKENS_STEP, tokens_max) - tokens)
+    return {key: torch.nn.functional.pad(value, (0, missing), value=pad if key == "input_ids" else 0) if isinstance(value, Tensor) and value.dim() == 2 else value
+            for key, value in features.items()}

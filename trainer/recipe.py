@@ -82,7 +82,7 @@ class Recipe:
     seed: int = 1
     pooling: PoolingChoice = field(default_factory=PoolingChoice)
     max_tokens: int = 256
-    micro_batch: int = 64  # texts that go through the model at once
+    micro_batch: int = 64  # texts of max_tokens that go through the model at once; of shorter ones as many more
     cached: bool = False  # GradCache: activations of one micro-batch at a time, at the price of a second forward pass
     accumulate: int = 1  # batches a step, each with its own negatives
     precision: str = "float32"  # float32 | bf16: autocast over float32 weights

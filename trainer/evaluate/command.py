@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries-max", type=int, default=0, metavar="N", help="draw N queries, pairs or test texts of each set (default all)")
     parser.add_argument("--documents-max", type=int, default=0, metavar="N", help="keep the judged documents and fill up to N (default all)")
     parser.add_argument("--dimensions", type=int, metavar="N", help="cut vectors to their first N dimensions")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of saved models; bf16 is several times as fast with AMX or on a GPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the report goes")
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     judgements: dict[str, list[Judgement]] = {}
     of, step = len(places) * len(arguments.sets), 0
     for name, place in places.items():
-        encoder = open_encoder(place, arguments.dimensions)
+        encoder = open_encoder(place, arguments.dimensions, arguments.precision == "bf16")
         judgements[name] = []
         for evaluation_set in arguments.sets:
             started = time.monotonic()
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _report(judgements: dict[str, list[Judgement]], baseline: str, arguments: argparse.Namespace) -> None:
     if arguments.output:
         about = {"sets": arguments.sets, "queriesMax": arguments.queries_max, "documentsMax": arguments.documents_max,
-                 "dimensions": arguments.dimensions, "seed": arguments.seed}
+                 "dimensions": arguments.dimensions, "precision": arguments.precision, "seed": arguments.seed}
         write_report(arguments.output, judgements, baseline, about)
         emit("done", folder=str(arguments.output))
     else:
