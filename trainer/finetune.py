@@ -35,8 +35,7 @@ from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
 from trainer.run_log import RunLog
-from trainer.teacher import Teacher, open_teacher
-from trainer.teacher_alignment import SAMPLE_TEXTS, AlignedTeacher
+from trainer.teacher import open_teacher
 from trainer.training_model import finish, pooling_facts, prepare
 
 # What may differ between the command that began a run and the one that goes on with it: nothing that moves the loss.
@@ -78,7 +77,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     weights = trained_weights(model)
     optimizer = _optimizer(weights, recipe.optimizer)
     gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers),
-                               _teacher(recipe, processes, model, sources))
+                               open_teacher(recipe, processes.rank))
     judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
@@ -158,22 +157,6 @@ def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[l
                             recipe.seed * 1000 + i))
         losses.append([build_loss(source.loss or stage.loss, f"stages[{i}].loss") for source in stage.sources])
     return stages, losses, list(stores.values())
-
-
-def _teacher(recipe: Recipe, processes: Processes, model: SentenceTransformer, sources: list[RecordStore]) -> Teacher | None:
-    """The recipe's teacher, aligned where it says so: with the model as it begins, over a sample that every process draws alike."""
-    teacher = open_teacher(recipe, processes.rank)
-    if not recipe.teacher_aligned:
-        return teacher
-    if teacher is None:
-        raise InputError("teacher_aligned needs a teacher")
-    share = SAMPLE_TEXTS // 2 // len(sources)
-    records = [store[number] for store in sources for number in range(min(share, len(store)))]
-    sample = list(dict.fromkeys(pair for record in records for pair in ((record.query, "query"), (record.positive, "document"))))
-    aligned = AlignedTeacher(teacher, ModelEncoder(model, bf16=recipe.precision == "bf16"), sample)
-    if processes.is_first:
-        emit("aligned", texts=len(sample), cosine=round(aligned.cosine, 4))
-    return aligned
 
 
 def _batch(recipe: Recipe, stage: Stage, number: int, step: int, difficulty: LevelDifficulty) -> TextBatch:

@@ -9,6 +9,7 @@ folded into the values stays, for attention_output has its inverse. What int8 ro
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,17 @@ HEAD_SIZES = {384: 32, 768: 64, 1024: 64}  # hidden size -> size of a head, of e
 WIDENING = 4  # neurons of the feed-forward network by hidden size, in BERT
 
 
-def graph_weights(path: Path) -> tuple[dict[str, torch.Tensor], int]:
-    """-> BertModel's state without its pooler, and the number of heads; raises InputError where the graph is neither."""
+@dataclass(frozen=True)
+class GraphWeights:
+    """BertModel's state without its pooler."""
+
+    state: dict[str, torch.Tensor]
+    heads: int
+    head_weights: list[float] | None  # learned with the pooling and folded into received_attention
+
+
+def graph_weights(path: Path) -> GraphWeights:
+    """Raises InputError where the graph is neither of the two."""
     graph = onnx.load(str(path)).graph
     arrays = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     if any(name.startswith("layer0.query.weight") for name in arrays):
@@ -36,7 +46,8 @@ def graph_weights(path: Path) -> tuple[dict[str, torch.Tensor], int]:
         state, heads = _traced(graph, arrays)
     if not any(name.endswith("attention.self.query.weight") for name in state) or not heads:
         raise InputError(f"{path} has no BERT layers that can be read: other encoders, and graphs quantized elsewhere, cannot be trained from")
-    return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in state.items()}, heads
+    learned = next((array.reshape(-1).tolist() for name, array in arrays.items() if name.startswith("head_weights.")), None)
+    return GraphWeights({name: torch.from_numpy(np.array(array, np.float32)) for name, array in state.items()}, heads, learned)
 
 
 def _traced(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:

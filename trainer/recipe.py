@@ -95,7 +95,6 @@ class Recipe:
     teacher: str = ""  # folder of a sentence-transformers model or a model version, for distillation and the filter
     teacher_cache: str = ""  # folder that keeps the teacher's vectors; `trainer teach` fills it beforehand
     teacher_own_prompts: bool = True  # where the recipe gives none; False: the same vector for a text in either role
-    teacher_aligned: bool = False  # its vectors without their mean, turned into the student's space: for vector_distillation
     teacher_query_prompt: str = ""
     teacher_document_prompt: str = ""
     optimizer: Optimizer = field(default_factory=Optimizer)

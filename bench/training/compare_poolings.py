@@ -21,6 +21,7 @@ from trainer.recipe import load_recipe  # noqa: E402
 RECIPE = ROOT / "trainer" / "recipes" / "pooling-comparison.yaml"
 POOLINGS = {
     "mean": {"mode": "mean"},
+    "cls": {"mode": "cls"},
     "ata gamma 1": {"mode": "ata", "gamma": 1.0},
     "ata gamma 0.5": {"mode": "ata", "gamma": 0.5},
     "ata learned gamma": {"mode": "ata", "gamma": 0.5, "learn_gamma": True},

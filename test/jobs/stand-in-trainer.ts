@@ -3,25 +3,34 @@
  * speaks the real protocol (docs/trainer-events.md) through real processes; what it does not do is learn. The real trainer
  * runs in test/e2e/loop.test.ts.
  */
-import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
+ * Weights it reads back at once: an empty folder.
+ *
  * @param body of an ES module; `command` and `args` are the trainer's, `emit(event, fields)` writes an event.
  * @returns the folder to give as trainerDir.
  */
 export function standInTrainer(body: string, environment = 'exit 0'): string {
-  const trainerDir = join(mkdtempSync(join(tmpdir(), 'anchorage-trainer-')), 'trainer');
+  const parent = mkdtempSync(join(tmpdir(), 'anchorage-trainer-'));
+  made.push(parent);
+  const trainerDir = join(parent, 'trainer');
   const bin = join(trainerDir, '.venv', 'bin');
   mkdirSync(bin, { recursive: true });
   const program = join(bin, 'program.mjs');
   writeFileSync(
     program,
-    `import { writeSync } from 'node:fs';
+    `import { mkdirSync as makeFolder, writeSync } from 'node:fs';
      const [, , , , command, ...args] = process.argv;
      const emit = (event, fields = {}) => writeSync(1, JSON.stringify({ event, ...fields }) + '\\n');
      const flag = (name) => args.find((one) => one.startsWith('--' + name + '='))?.split('=')[1] ?? args[args.indexOf('--' + name) + 1];
+     if (command === 'base') {
+       makeFolder(flag('output'), { recursive: true });
+       emit('done');
+       process.exit();
+     }
      ${body}`,
   );
   const python = join(bin, 'python');

@@ -20,7 +20,6 @@ from trainer.losses.matryoshka import Matryoshka
 from trainer.losses.order_aware import OrderAware
 from trainer.losses.soft_labels import SoftLabels
 from trainer.losses.two_dimensional import TwoDimensional
-from trainer.losses.vector_distillation import VectorDistillation
 from trainer.losses.weighted_sum import WeightedSum
 
 Loss = Callable[[EmbeddedBatch], Tensor]
@@ -34,7 +33,6 @@ LOSSES: dict[str, type] = {
     "soft_labels": SoftLabels,
     "margin_mse": MarginMSE,
     "distillation": SimilarityDistillation,
-    "vector_distillation": VectorDistillation,
     "cosent": CoSENT,
     "order_aware": OrderAware,
     "matryoshka": Matryoshka,

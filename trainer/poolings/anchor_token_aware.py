@@ -89,7 +89,7 @@ def attention_that_collects(
         options["is_causal"] = False
     layer = getattr(module, "layer_idx", None)
     is_causal = options.get("is_causal", getattr(module, "is_causal", False))
-    if not is_causal and _is_plain(query, key, attention_mask, options.get("dropout", 0.0)):
+    if module.training and not is_causal and _is_plain(query, key, attention_mask, options.get("dropout", 0.0)):
         context, probabilities = plain_attention(query, key, value, attention_mask, scaling)
         if received_attention is not None and received_attention.wants(layer, config.num_hidden_layers):
             rows = received_attention.attention_mask.to(probabilities.dtype)[:, None, None]
@@ -121,8 +121,8 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor |
 
 
 def _is_plain(query: Tensor, key: Tensor, allowed: Tensor | None, dropout: float) -> bool:
-    """Training of short texts on a CPU, without dropout, where every query of a text may look at the same keys."""
-    return (query.device.type == "cpu" and query.requires_grad and query.shape[2] <= PLAIN_TOKENS_MAX and query.shape == key.shape
+    """Short texts on a CPU, without dropout, where every query of a text may look at the same keys."""
+    return (query.device.type == "cpu" and query.shape[2] <= PLAIN_TOKENS_MAX and query.shape == key.shape
             and not dropout and (allowed is None or allowed.dtype == torch.bool)
             and (allowed is None or allowed.shape[2] == 1 or bool((allowed == allowed[:, :, :1]).all())))
 

@@ -11,6 +11,7 @@ from transformers import BertModel
 from trainer.cli import main
 from trainer.graph_weights import graph_weights
 from trainer.model import PoolingChoice, load_model, new_model, save_model
+from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 from trainer.tests.tiny import SIZES, tiny_bert, tiny_tokenizer
 
 
@@ -74,12 +75,13 @@ def test_what_our_exporter_wrote_comes_back_up_to_its_rounding(quantization: str
     base = tiny_bert(tmp_path / "base", intermediate_size=128)
     _draw_vectors(base)
     whole = new_model(base, PoolingChoice(mode="ata", gamma=0.5))
+    whole[1] = AnchorTokenAwarePooling(32, 4, 0.5, [0.4, 0.8, 1.2, 1.6])
     save_model(whole, tmp_path / "model")
     assert main(["export", "--model", str(tmp_path / "model"), "--name", "tiny", "--version", "1", "--quantization", quantization,
                  "--output", str(tmp_path / "models")]) == 0
     assert main(["base", "--version", str(tmp_path / "models" / "tiny" / "1"), "--output", str(tmp_path / "back")]) == 0
     model = load_model(tmp_path / "back")
-    assert model[1].gamma == pytest.approx(0.5)
+    assert model[1].gamma == pytest.approx(0.5) and model[1].head_weights == pytest.approx([0.4, 0.8, 1.2, 1.6], abs=1e-3)
     theirs = BertModel.from_pretrained(base, add_pooling_layer=False).state_dict()
     ours = model[0].model.state_dict()
     for name, weight in theirs.items():

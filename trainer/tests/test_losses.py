@@ -22,7 +22,6 @@ from trainer.losses.matryoshka import Matryoshka
 from trainer.losses.order_aware import OrderAware
 from trainer.losses.soft_labels import SoftLabels
 from trainer.losses.two_dimensional import TwoDimensional
-from trainer.losses.vector_distillation import VectorDistillation
 
 
 def angles(*degrees: float) -> torch.Tensor:
@@ -209,13 +208,6 @@ def test_distillation_among_texts_compares_each_with_every_other() -> None:
         SimilarityDistillation(among="everything")
 
 
-def test_vector_distillation_is_one_less_the_cosine_and_wants_the_students_space() -> None:
-    assert VectorDistillation()(one_record(90, teacher=angles(60, 120, 90))).item() == pytest.approx((0.5 + 0.5 + 0) / 3)
-    for teacher in (None, torch.ones(3, 5)):
-        with pytest.raises(InputError, match="teacher_aligned"):
-            VectorDistillation()(one_record(90, teacher=teacher))
-
-
 def test_cosent_by_hand() -> None:
     # Gold says the second pair (cosine 0) is the closer one; the model says the first (0.5).
     batch = EmbeddedBatch(angles(0, 60, 90), torch.tensor([0, 0]), torch.tensor([1, 2]), torch.zeros(2, 0, dtype=torch.long),
@@ -258,7 +250,6 @@ def test_every_loss_can_be_built_from_a_recipe_and_runs() -> None:
     options = {"hard_negative_mixing": needs_inner, "false_negative_filter": needs_inner, "two_dimensional": needs_inner,
                "matryoshka": {"dimensions": [6, 3], **needs_inner}, "sum": {"terms": [{"name": "cosent", "weight": 0.5}, {"name": "ega"}]}}
     batch = random_batch().with_embeddings(lambda x: normalize(x, dim=-1))
-    batch = replace(batch, teacher=batch.embeddings.flip(0))
     for name in LOSSES:
         value = build_loss({"name": name, **options.get(name, {})})(batch)
         assert value.shape == () and bool(value.isfinite()), name

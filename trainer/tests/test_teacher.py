@@ -13,7 +13,6 @@ from trainer.interruption import Interrupted, StopSignal
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.recipe import load_recipe
 from trainer.teacher import TeacherCache, TextAndRole, ask_teacher, open_teacher, teach
-from trainer.teacher_alignment import AlignedTeacher
 from trainer.tests.tiny import WORDS, tiny_bert
 
 TEXTS = [(f"{a} {b}", role) for a in WORDS[:6] for b in WORDS[6:10] for role in ("query", "document")]
@@ -144,35 +143,3 @@ def test_prompts_of_the_teachers_own_are_left_out_where_the_recipe_says_so() -> 
     texts = [("a", "query"), ("b", "document")]
     assert ask_teacher(Telling(), "", "")(texts).tolist() == [[5], [8]]
     assert ask_teacher(Telling(), "", "", own_prompts=False)(texts).tolist() == [[0], [0]]
-
-
-def test_an_aligned_teacher_is_the_student_where_it_is_a_turned_and_shifted_copy() -> None:
-    generator = np.random.default_rng(3)
-    vectors = {text: generator.normal(size=8) for text, _ in TEXTS}
-    unit = {text: vector / np.linalg.norm(vector) for text, vector in vectors.items()}
-    middle = np.mean(list(unit.values()), axis=0)
-    unit = {text: (vector - middle) / np.linalg.norm(vector - middle) for text, vector in unit.items()}
-    turn, _ = np.linalg.qr(generator.normal(size=(8, 8)))
-
-    class Student:
-        def encode(self, texts: list[str], role: str) -> np.ndarray:
-            return np.stack([unit[text] for text in texts]).astype(np.float32)
-
-    aligned = AlignedTeacher(lambda texts: np.stack([unit[text] @ turn for text, _ in texts]).astype(np.float32), Student(), TEXTS)
-    assert aligned.cosine > 0.99
-    np.testing.assert_allclose(np.linalg.norm(aligned(TEXTS[:5]), axis=1), 1, atol=1e-6)
-    with pytest.raises(InputError, match="cannot fill"):
-        AlignedTeacher(Counting(dimensions=4), Student(), TEXTS)
-
-
-def test_a_run_learns_its_teachers_vectors_and_goes_on_towards_the_same_ones(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = ["teacher_aligned=true", "stages.0.loss={name: vector_distillation}", "dropout=0.0"]
-    finetune(load_recipe(recipe_file, [*changes, f"output={recipe_file.parent}/whole"]))
-    whole = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    losses = [event["loss"] for event in whole if event["event"] == "progress"]
-    cosine = next(event["cosine"] for event in whole if event["event"] == "aligned")
-    assert -1 < cosine < 1 and losses[-1] < losses[0]
-    with pytest.raises(InputError, match="teacher_aligned"):
-        finetune(load_recipe(recipe_file, [*changes[1:], f"output={recipe_file.parent}/other"]))
-    with pytest.raises(InputError, match="needs a teacher"):
-        finetune(load_recipe(recipe_file, ["teacher_aligned=true", "teacher=''", "teacher_cache=''", f"output={recipe_file.parent}/none"]))
