@@ -86,13 +86,13 @@ class Encoder:
         if self.manifest.get("exits"):
             fed["layers"] = np.zeros(1, np.int64)
         hidden, *received = self._session.run(names, fed)
-        weights = _weights(pooling, *received, mask=mask)
+        weights = _weights(pooling, mask, *received)
         vectors = np.einsum("bt,bth->bh", weights, hidden)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _weights(pooling: dict[str, Any], received: np.ndarray | None = None, *, mask: np.ndarray) -> np.ndarray:
-    """Token weights [batch, tokens] for right-padded rows; their scale does not matter, for the sum is normalized."""
+def _weights(pooling: dict[str, Any], mask: np.ndarray, received: np.ndarray | None = None) -> np.ndarray:
+    """Token weights [batch, tokens] for right-padded rows; their scale does not matter, for the sum is normalized. ATA needs `received`."""
     if pooling["mode"] == "ata":
         return np.power(np.maximum(received, 0), pooling["gamma"], dtype=np.float32) * mask
     weights = np.zeros(mask.shape, np.float32)

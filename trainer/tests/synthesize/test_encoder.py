@@ -38,7 +38,7 @@ def test_other_poolings_weigh_tokens_as_their_names_say(pooling: str, hand: list
     from trainer.synthesize.encoder import _weights
 
     hidden = np.array([[1.0, 0.0], [2.0, 4.0], [9.0, 9.0]])
-    weights = _weights({"mode": pooling}, np.ones((1, 3)), np.array([[1, 1, 0]]))[0]
+    weights = _weights({"mode": pooling}, np.array([[1, 1, 0]]))[0]
     np.testing.assert_allclose(weights @ hidden / weights.sum(), hand)
 
 
