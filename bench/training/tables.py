@@ -19,8 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from distill import SETS
+
 HERE = Path(__file__).parent
-SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "cosqa", "stsb", "sts12", "sts14", "sts15", "banking77", "stackoverflow20")
 DIMENSIONS = (256, 128, 64)
 
 
@@ -59,9 +60,9 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[list[object], Path]]:
     evaluation("model", "--encoder", f"base={base}", "--encoder", model, "--encoder", version, "--encoder", teacher)
     for size in DIMENSIONS:
         evaluation(f"dimensions-{size}", "--encoder", f"base={base}", "--encoder", model, "--dimensions", size)
-    for encoder in (f"base={base}", teacher, *given.encoder):
-        name = encoder.partition("=")[0]
-        parts[f"gammas-{name}"] = ([HERE / "gammas.py", "--encoder", encoder, "--data", data, "--output", output / "gammas", *limits],
+    others = ((name, Path(folder).absolute()) for name, _, folder in (entry.partition("=") for entry in given.encoder))
+    for name, folder in (("base", base), ("teacher", given.teacher.absolute()), *others):
+        parts[f"gammas-{name}"] = ([HERE / "gammas.py", "--encoder", f"{name}={folder}", "--data", data, "--output", output / "gammas", *limits],
                                    output / "gammas" / name / "evaluation.md")
     study = ["--base", base, "--data", data, "--seeds", *given.seeds, "--precision", given.precision, "--queries-max", given.queries_max]
     parts["poolings"] = ([HERE / "compare_poolings.py", *study, "--documents-max", 1000, "--max-tokens", 96, "--output", output / "poolings"],

@@ -11,8 +11,9 @@ import numpy as np
 from trainer.encoder import Encoder
 from trainer.export.learned_pooling import learned_head_weights
 
-# The linear layers of one block, in the order in which they run.
-LINEAR_NAMES = ("query", "key", "value", "attention_output", "intermediate", "output")
+# The linear layers of one block, in the order in which they run, and where BertModel has them below a layer.
+LINEAR_PATHS = {"query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
+                "attention_output": "attention.output.dense", "intermediate": "intermediate.dense", "output": "output.dense"}
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,9 @@ def bert_weights(encoder: Encoder) -> BertWeights:
         return Norm(tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"])
 
     def block(prefix: str) -> Block:
-        paths = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-                 "intermediate.dense", "output.dense")
         linears = {
             name: Linear(tensors[f"{prefix}.{path}.weight"].T.copy(), tensors[f"{prefix}.{path}.bias"])
-            for name, path in zip(LINEAR_NAMES, paths, strict=True)
+            for name, path in LINEAR_PATHS.items()
         }
         head_size = encoder.dimensions // encoder.heads
         root = np.float32(np.sqrt(head_size))
