@@ -72,6 +72,17 @@ def test_the_attention_a_text_receives_sums_to_its_tokens_times_its_heads(tmp_pa
     torch.testing.assert_close(features["received_attention"].sum(dim=(1, 2)), expected)
 
 
+def test_dropout_takes_away_from_a_text_s_attention_but_not_from_what_its_tokens_received() -> None:
+    query, key, value = torch.randn(3, 64, 2, 8, 4, generator=torch.Generator().manual_seed(1))
+    whole, received = anchor_token_aware.plain_attention(query, key, value, None, None)
+    torch.manual_seed(2)
+    dropped, still_received = anchor_token_aware.plain_attention(query, key, value, None, None, dropout=0.5)
+    torch.testing.assert_close(still_received, received)
+    assert not torch.allclose(dropped, whole)
+    # What is kept is scaled up, so the mean over many texts stays.
+    torch.testing.assert_close((dropped / 64).sum(), (whole / 64).sum(), atol=0.6, rtol=0)
+
+
 def test_gamma_0_is_mean_pooling(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path)
     by_mean = new_model(folder, PoolingChoice(mode="mean"))
