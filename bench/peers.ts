@@ -4,9 +4,9 @@
  * alone is timed. Each peer is installed into bench/.peers once (minutes; llama.cpp compiles for a quarter of an hour),
  * and a peer that cannot be had is named with its reason.
  *
- *   npm run bench:peers [-- --quick] [--part bulk|queries] [--rounds 3] [--scale 1] [--only REGEXP] [--threads 2]
+ *   npm run bench:peers [-- --quick] [--part bulk|queries] [--rounds 3] [--scale 1] [--only REGEXP] [--threads 2] [--weights VERSION]
  *
- * A part by itself replaces that part of bench/results/peers.json and leaves the other; the picture is drawn from both.
+ * The weights are all-MiniLM-L6-v2's, or those of an imported version, a folder that `npm run model -- import` made. A part by itself replaces that part of bench/results/peers.json and leaves the other; the picture is drawn from both.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
@@ -47,6 +47,7 @@ const { values } = parseArgs({
     threads: { type: 'string', default: String(availableParallelism()) },
     scale: { type: 'string' },
     part: { type: 'string', default: 'all' },
+    weights: { type: 'string' },
   },
 });
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
@@ -61,7 +62,7 @@ if (loadBefore > LOAD_AVERAGE_MAX)
 const missing: Record<string, string> = {
   'text-embeddings-inference': 'in no package registry',
 };
-const weights = prepareWeights(MAX_TOKENS);
+const weights = prepareWeights(MAX_TOKENS, values.weights);
 const texts = await makeTexts(scale, weights.folder);
 const references = await referenceVectors(weights, texts.sample, GAMMA);
 const peak = machinePeak(threads);
@@ -69,7 +70,7 @@ const contestants: Contestant[] = [];
 const facts: Record<string, Facts> = {};
 
 const peers = [
-  ...anchorageVersions,
+  ...anchorageVersions(weights),
   ...transformersJs,
   ...sentenceTransformers,
   ...fastembed,
@@ -142,7 +143,7 @@ function drawParts({ bulk, queries }: Parts): void {
   });
   if (points.length === 0) return;
   const subtitle = `arXiv titles and abstracts; ${about.processor}, ${about.cores} cores; commit ${about.commit}`;
-  writeFileSync(join(RESULTS, 'peers.svg'), drawChart('all-MiniLM-L6-v2 on the same machine', subtitle, points));
+  writeFileSync(join(RESULTS, `${result}.svg`), drawChart(`${weights.name} on the same machine`, subtitle, points));
 }
 
 interface Parts {
@@ -151,7 +152,8 @@ interface Parts {
 }
 
 mkdirSync(RESULTS, { recursive: true });
-const kept = join(RESULTS, 'peers.json');
+const result = values.weights ? `peers-${weights.name}` : 'peers';
+const kept = join(RESULTS, `${result}.json`);
 const parts: Parts = existsSync(kept) ? (JSON.parse(readFileSync(kept, 'utf8')) as { parts: Parts }).parts : {};
 const measured = {
   ...(values.part === 'queries' ? {} : { bulk: await bulkPart() }),
@@ -176,4 +178,4 @@ const about = { machine: machine(), rounds, scale, threads, load, packages, miss
 const { bulk, queries } = measured;
 const all = { ...parts, ...(bulk && { bulk: { ...about, bulk } }), ...(queries && { queries: { ...about, queries } }) };
 drawParts(all);
-console.log(`kept in ${keep('peers', { parts: all })}`);
+console.log(`kept in ${keep(result, { parts: all })}`);

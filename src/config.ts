@@ -95,7 +95,7 @@ export const SETTINGS = {
   textsPerRequestMax: integer(2048, [1, 1_000_000], 'texts of one request'),
   textCharactersMax: integer(1_000_000, [16, 100_000_000], 'characters of one text, before truncation to tokens'),
   bodyBytesMax: integer(32 * MIB, [1024, 2048 * MIB], 'bytes of one request body'),
-  cacheBytesMax: integer(64 * MIB, [0, 1_000_000 * MIB], 'bytes of the embedding cache; 0 turns it off'),
+  cacheBytesMax: integer(32 * MIB, [0, 1_000_000 * MIB], 'bytes of the embedding cache; 0 turns it off'),
   trainerDir: text('./trainer', 'the trainer: the folder of that name in a checkout; jobs run it with Python'),
   jobQueueMax: integer(64, [1, 10_000], 'jobs that may wait; beyond it POST /admin/jobs gets 429'),
   jobThreads: integer(0, [0, 256], "threads of the trainer's tensor operations; 0: its own choice, all cores"),

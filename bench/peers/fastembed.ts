@@ -12,13 +12,13 @@ const python = (name: string, precision: Peer['precision'], file: string): Peer 
   name,
   kind: 'library',
   precision,
-  pooling: 'mean',
+  pooling: 'own',
   packages: PYPI,
   open: ({ weights, threads }) =>
     openPythonDriver(
       pythonEnvironment('fastembed', PYPI),
       threads,
-      ...['fastembed_driver.py', weights.folder, String(threads), file],
+      ...['fastembed_driver.py', weights.folder, String(threads), file, weights.pooling],
     ),
 });
 
@@ -29,7 +29,7 @@ export const fastembed: readonly Peer[] = [
     name: 'fastembed (npm)',
     kind: 'library',
     precision: 'float32',
-    pooling: 'mean',
+    pooling: 'own',
     packages: NPM,
     open: ({ weights, threads }) =>
       openDriver({

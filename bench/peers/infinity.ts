@@ -11,7 +11,7 @@ const MODEL = 'local';
 
 /** Its ONNX engine finds the graph only where it lies beside config.json and the folder is the one that it runs in. */
 const flattened = (weights: Weights): string =>
-  once('infinity-weights', [weights.folder, 'flattened'], (folder) => {
+  once(`infinity-${weights.name}`, [weights.folder, 'flattened'], (folder) => {
     cpSync(weights.folder, folder, { recursive: true, filter: (from) => !from.endsWith('onnx') });
     cpSync(join(weights.folder, 'onnx', 'model_quantized.onnx'), join(folder, 'model_quantized.onnx'));
   });
@@ -20,7 +20,7 @@ const infinityOn = (precision: Peer['precision'], engineFlags: readonly string[]
   name: `infinity ${engineFlags[1]} ${precision}`,
   kind: 'server',
   precision,
-  pooling: 'mean',
+  pooling: 'own',
   packages: PACKAGES,
   open: async ({ weights, threads }) => {
     const environment = pythonEnvironment('infinity', PACKAGES);
@@ -30,7 +30,7 @@ const infinityOn = (precision: Peer['precision'], engineFlags: readonly string[]
       program: join(environment, 'bin', 'infinity_emb'),
       args: [
         ...['v2', '--model-id', '.', '--served-model-name', MODEL, ...engineFlags, '--device', 'cpu'],
-        ...['--pooling-method', 'mean', '--host', '127.0.0.1', '--port', port, '--log-level', 'error'],
+        ...['--pooling-method', weights.pooling, '--host', '127.0.0.1', '--port', port, '--log-level', 'error'],
         ...['--url-prefix', '/v1'],
       ],
       env: {

@@ -45,7 +45,7 @@ const server = (): string => {
 
 function gguf(weights: Weights, type: string): string {
   const file = `model-${type}.gguf`;
-  const folder = once(`llama-cpp-${type}`, [PACKAGE, weights.folder, type], (target) => {
+  const folder = once(`llama-cpp-${weights.name}-${type}`, [PACKAGE, weights.folder, type], (target) => {
     const python = join(sentenceTransformersEnvironment(), 'bin', 'python');
     const script = join(source(), 'llama.cpp', 'convert_hf_to_gguf.py');
     runTool(python, [script, weights.folder, '--outtype', type, '--outfile', join(target, file)], source(), {
@@ -59,7 +59,7 @@ const llamaCpp = (precision: Peer['precision'], type: string): Peer => ({
   name: `llama.cpp ${type}`,
   kind: 'server',
   precision,
-  pooling: 'mean',
+  pooling: 'own',
   packages: [PACKAGE],
   open: async ({ weights, threads }) => {
     const program = server();
@@ -68,7 +68,17 @@ const llamaCpp = (precision: Peer['precision'], type: string): Peer => ({
     return openServer({
       program,
       args: [
-        ...['--model', gguf(weights, type), '--embeddings', '--pooling', 'mean', '--host', '127.0.0.1', '--port', port],
+        ...[
+          '--model',
+          gguf(weights, type),
+          '--embeddings',
+          '--pooling',
+          weights.pooling,
+          '--host',
+          '127.0.0.1',
+          '--port',
+          port,
+        ],
         ...['--threads', String(threads), '--threads-batch', String(threads), '--parallel', String(SLOTS)],
         ...['--ctx-size', String(SLOTS * weights.maxTokens), '--batch-size', String(BATCH_TOKENS)],
         ...['--ubatch-size', String(BATCH_TOKENS)],

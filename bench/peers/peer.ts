@@ -1,6 +1,11 @@
 /** What the comparison asks of every peer, whether it is a server behind HTTP or a library in a process of its own. */
 
 export interface Weights {
+  readonly name: string;
+  /** How the model pools by itself, and so every peer does. */
+  readonly pooling: 'mean' | 'cls';
+  /** Anchorage's versions of these weights, as --models-dir takes them. */
+  readonly modelsDir: string;
   /** A sentence-transformers folder with onnx/model.onnx (float32) and onnx/model_quantized.onnx (dynamic int8). */
   readonly folder: string;
   /** Longest text, in tokens, special tokens included; the same for every peer. */
@@ -18,7 +23,7 @@ export interface Peer {
   readonly kind: 'server' | 'library';
   readonly precision: 'float32' | 'int8';
   /** Which float32 reference its vectors are held against. */
-  readonly pooling: 'ata' | 'mean';
+  readonly pooling: 'ata' | 'own';
   /** What is installed, as the registry names it. */
   readonly packages: readonly string[];
   /** Installs what is missing and starts it. @throws Error that says why the peer cannot be had here. */

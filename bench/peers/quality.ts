@@ -4,18 +4,19 @@ import type { OpenPeer, Peer, Weights } from './peer.js';
 import { openPythonDriver, sentenceTransformersEnvironment } from './sentence-transformers.js';
 
 export interface References {
-  readonly mean: readonly Float32Array[];
+  /** Pooled as the weights want it. */
+  readonly own: readonly Float32Array[];
   readonly ata: readonly Float32Array[];
 }
 
 /** Of PyTorch with eager attention, each text alone. @param gamma of the anchor-token-aware pooling. */
 export async function referenceVectors(weights: Weights, texts: readonly string[], gamma: number): Promise<References> {
-  const args = ['reference.py', weights.folder, String(weights.maxTokens), String(gamma)];
+  const args = ['reference.py', weights.folder, String(weights.maxTokens), weights.pooling, String(gamma)];
   const driver = await openPythonDriver(sentenceTransformersEnvironment(), 1, ...args);
   const rows = await driver.vectors(texts, 1);
   await driver.close();
   const half = rows[0]!.length / 2;
-  return { mean: rows.map((row) => row.subarray(0, half)), ata: rows.map((row) => row.subarray(half)) };
+  return { own: rows.map((row) => row.subarray(0, half)), ata: rows.map((row) => row.subarray(half)) };
 }
 
 export interface Quality {

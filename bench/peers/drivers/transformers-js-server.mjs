@@ -1,6 +1,6 @@
 /**
  * What a Node user writes first: @huggingface/transformers behind node:http, one pipeline call a request, in the process
- * that answers. usage: transformers-js-server.mjs PORT BATCH_SIZE PROJECT FOLDER THREADS DTYPE MAX_TOKENS
+ * that answers. usage: transformers-js-server.mjs PORT BATCH_SIZE PROJECT FOLDER THREADS DTYPE MAX_TOKENS mean|cls
  */
 import { createServer } from 'node:http';
 import { base64Of } from './line-driver.mjs';

@@ -1,12 +1,10 @@
-/** @huggingface/transformers' feature-extraction pipeline. usage: transformers-js.mjs PROJECT FOLDER THREADS DTYPE MAX_TOKENS */
+/** @huggingface/transformers' feature-extraction pipeline. usage: transformers-js.mjs PROJECT FOLDER THREADS DTYPE MAX_TOKENS mean|cls */
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const BATCH_OUTPUT = { pooling: 'mean', normalize: true };
-
 /** @returns (texts, batchSize) -> one Float32Array a text. */
-export async function loadTransformersJs([project, folder, threads, dtype, maxTokens]) {
+export async function loadTransformersJs([project, folder, threads, dtype, maxTokens, pooling]) {
   const entry = createRequire(join(project, 'package.json')).resolve('@huggingface/transformers');
   const { env, pipeline } = await import(pathToFileURL(entry).href);
   env.allowRemoteModels = false;
@@ -22,7 +20,7 @@ export async function loadTransformersJs([project, folder, threads, dtype, maxTo
   return async (texts, batchSize) => {
     const rows = [];
     for (let at = 0; at < texts.length; at += batchSize) {
-      const { data, dims } = await extract(texts.slice(at, at + batchSize), BATCH_OUTPUT);
+      const { data, dims } = await extract(texts.slice(at, at + batchSize), { pooling, normalize: true });
       for (let row = 0; row < dims[0]; row++) rows.push(data.slice(row * dims[1], (row + 1) * dims[1]));
     }
     return rows;
