@@ -84,7 +84,11 @@ export interface QueryResult {
   readonly single: Record<string, Latency>;
   /** Sixteen clients at once; servers alone. */
   readonly concurrent: Record<string, Latency & { readonly textsPerSecond: number }>;
-  readonly besideIngest: Record<string, BesideIngest>;
+  /** Latencies over the queries of all rounds: of one round's, p99 would be its slowest. */
+  readonly besideIngest: Record<
+    string,
+    { readonly idle: Latency; readonly busy: Latency; readonly ingestAlone: number; readonly ingestBeside: number }
+  >;
 }
 
 export interface QueryOptions {
@@ -124,8 +128,8 @@ export async function measureQueries(
       textsPerSecond: median(all.map((one) => one.textsPerSecond)),
     })),
     besideIngest: mapValues(beside, (all) => ({
-      idle: medianLatency(all.map(({ idle }) => idle)),
-      busy: medianLatency(all.map(({ busy }) => busy)),
+      idle: latencyOf(all.flatMap(({ idle }) => idle)),
+      busy: latencyOf(all.flatMap(({ busy }) => busy)),
       ingestAlone: median(all.map((one) => one.ingestAlone)),
       ingestBeside: median(all.map((one) => one.ingestBeside)),
     })),

@@ -69,13 +69,15 @@ async function ingest(client: LoadClient, texts: Iterator<string>, until: Promis
 }
 
 export interface BesideIngest {
-  readonly idle: Latency;
-  readonly busy: Latency;
+  /** Milliseconds of each query. */
+  readonly idle: readonly number[];
+  readonly busy: readonly number[];
+  /** Texts a second. */
   readonly ingestAlone: number;
   readonly ingestBeside: number;
 }
 
-/** The same trickle of queries without and with ingest, and the same ingest without and with queries. */
+/** The same ingest without and with queries, and the same trickle of queries without and with ingest. */
 export async function queriesBesideIngest(
   endpoint: Endpoint,
   queries: Iterator<string>,
@@ -84,11 +86,11 @@ export async function queriesBesideIngest(
 ): Promise<BesideIngest> {
   const client = new LoadClient(endpoint);
   const next = (): string[] => Array.from({ length: count }, () => queries.next().value as string);
-  const idle = latencyOf(await steadyQueries(client, next()));
   const pause = new Promise((resolve) => setTimeout(resolve, count * QUERY_EVERY_MS));
   const ingestAlone = await ingest(client, passages, pause);
+  const idle = await steadyQueries(client, next());
   const asked = steadyQueries(client, next());
   const [busy, ingestBeside] = await Promise.all([asked, ingest(client, passages, asked)]);
   client.close();
-  return { idle, busy: latencyOf(busy), ingestAlone, ingestBeside };
+  return { idle, busy, ingestAlone, ingestBeside };
 }

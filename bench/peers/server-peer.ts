@@ -21,6 +21,12 @@ export interface ServerCommand {
 /** Starts the server and waits until it embeds. @throws Error with the end of its output where it never does. */
 export async function openServer({ program, args, cwd, env, endpoint }: ServerCommand): Promise<OpenPeer> {
   const child = spawn(program, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  // Rejects where the program cannot be run.
+  await once(child, 'spawn');
+  // A bench that fails must not leave a server behind.
+  const kill = (): boolean => child.kill('SIGKILL');
+  process.once('exit', kill);
+  child.once('exit', () => process.off('exit', kill));
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {

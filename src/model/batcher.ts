@@ -35,7 +35,7 @@ const BULK_PATIENCE_MS = 100;
  * Zen 4 core takes 53 us a token of dynamic int8 in 8 x 16 and 58 in 1 x 128, against 50 and 57 in batches of 512 tokens.
  */
 const BULK_TOKENS_BESIDE_QUERIES = 128;
-const QUERIES_REMEMBERED_MS = 1000;
+const QUERIES_REMEMBERED_MS = 5000;
 
 export class BatchQueue<T extends Queued> {
   readonly #policy: BatchPolicy;

@@ -6,10 +6,12 @@ import { entropyRatio } from '../pooling/anchor-token-aware.js';
 import { type BatchOutputs, poolBatch, textAnchorWeights, tokenStates } from '../pooling/pool.js';
 import { EncoderSession, type OutputName } from './inference-session.js';
 import type { Manifest } from './manifest.js';
+import { giveWay } from './thread-priority.js';
 import type { InferenceInfo, InferenceReply, InferenceRequest, InferenceWorkerData, Work } from './worker-messages.js';
 import { serve } from './worker-serve.js';
 
 await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo>(async (data) => {
+  giveWay();
   const session = await EncoderSession.load(data);
   return {
     info: { hidden: await firstPass(session, data.manifest) },
