@@ -23,7 +23,7 @@ from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 
 PROBES = ("heat pump", "How does a heat pump move heat?", "A heat pump moves heat from a cold place to a warm one, which takes work. " * 12)
 COSINE_MIN = {"float32": 0.999999}  # of a text's vectors by graph and by PyTorch
-COSINE_MIN_ROUNDED = 0.99  # where the graph rounds what goes through it
+COSINE_MIN_ROUNDED = 0.98  # where the graph rounds what goes through it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
