@@ -10,6 +10,7 @@ function niceness(): number[] {
   });
 }
 
+// Only Linux gives each thread a niceness of its own.
 describe.skipIf(!existsSync('/proc/self/task'))('priorities', () => {
   it('are lower for inference threads, and for nobody else', async () => {
     const before = niceness();
