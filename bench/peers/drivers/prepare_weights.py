@@ -33,6 +33,11 @@ def read_up_to(folder: Path, max_tokens: int) -> None:
         path = folder / name
         config = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps({**config, key: max_tokens}, indent=2))
+    path = folder / "tokenizer_config.json"
+    # The trainer's transformers name a class that those of the peers do not know yet; tokenizer.json says all there is.
+    config = json.loads(path.read_text())
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        path.write_text(json.dumps({**config, "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))
     path = folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
     tokenizer["truncation"] = None
