@@ -6,10 +6,12 @@
  *
  *   npm run bench:peers [-- --quick] [--part bulk|queries] [--rounds 3] [--scale 1] [--only REGEXP] [--threads 2] [--weights VERSION]
  *
- * The weights are all-MiniLM-L6-v2's, or those of an imported version, a folder that `npm run model -- import` made. A part by itself replaces that part of bench/results/peers.json and leaves the other; the picture is drawn from both.
+ * The weights are all-MiniLM-L6-v2's, or those of an imported version, a folder that `npm run model -- import` made; then
+ * the results are called peers-<its name>. A part by itself replaces that part of bench/results/peers.json and leaves the
+ * other; the picture is drawn from both.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, loadavg } from 'node:os';
+import { availableParallelism, homedir, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -25,12 +27,11 @@ import { qualityOf, referenceVectors } from './peers/quality.js';
 import { sentenceTransformers } from './peers/sentence-transformers.js';
 import { type Facts, printBulk, printFacts, printQueries, printTable } from './peers/table.js';
 import { transformersJs } from './peers/transformers-js.js';
-import { prepareWeights } from './peers/weights.js';
+import { GAMMA, prepareWeights } from './peers/weights.js';
 import { makeTexts } from './peers/workloads.js';
 import { keep, machine, median } from './report.js';
 
 const MAX_TOKENS = 512;
-const GAMMA = 0.5;
 /** Below this mean cosine to the reference a peer computes something else, and its speed says nothing. */
 const COSINE_MIN = 0.95;
 /** Above this, the figures say more about the machine's other work than about the peers. */
@@ -59,6 +60,8 @@ const only = new RegExp(values.only, 'i');
 const loadBefore = loadavg()[0]!;
 if (loadBefore > LOAD_AVERAGE_MAX)
   console.log(`the machine is busy (load average ${loadBefore.toFixed(1)}): mistrust this`);
+/** What a peer complained of, without the folders of this machine: it is kept with the results. */
+const reasonOf = ({ message }: Error): string => message.replaceAll(ROOT, '').replaceAll(homedir(), '~');
 const missing: Record<string, string> = {
   'text-embeddings-inference': 'in no package registry',
 };
@@ -89,12 +92,12 @@ for (const peer of peers.filter(({ name }) => only.test(name))) {
     contestants.push({ peer, open });
     console.log(`${peer.name}: ready`);
   } catch (error) {
-    missing[peer.name] = (error as Error).message;
+    missing[peer.name] = reasonOf(error as Error);
     console.log(`${peer.name}: not compared: ${missing[peer.name]}`);
   }
 }
 const failed = ({ peer }: Contestant, error: Error): void => {
-  missing[peer.name] = `failed while measured: ${error.message}`;
+  missing[peer.name] = `failed while measured: ${reasonOf(error)}`;
   console.log(`${peer.name}: ${missing[peer.name]}`);
 };
 

@@ -22,16 +22,20 @@ export interface ServerProcess {
   readonly close: () => Promise<number | null>;
 }
 
+/** A program that fails must not leave a server behind: it ends with this process at the latest. */
+export function leaveNoneBehind(child: ChildProcess): void {
+  const kill = (): boolean => child.kill('SIGKILL');
+  process.once('exit', kill);
+  child.once('exit', () => process.off('exit', kill));
+}
+
 /** @throws Error with the server's standard error where it ends before it is ready. */
 export async function startServer(...flags: string[]): Promise<ServerProcess> {
   const dataDir = mkdtempSync(join(tmpdir(), 'anchorage-bench-'));
   const args = [MAIN, '--port', '0', '--data-dir', dataDir, '--log-level', 'error', ...flags];
   const env = { ...process.env, MALLOC_ARENA_MAX: '2' };
   const child = spawn(process.execPath, [...NODE_FLAGS, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
-  // A bench that fails must not leave a server behind.
-  const kill = (): boolean => child.kill('SIGKILL');
-  process.once('exit', kill);
-  child.once('exit', () => process.off('exit', kill));
+  leaveNoneBehind(child);
   let complaints = '';
   child.stderr.on('data', (chunk: Buffer) => {
     complaints += chunk.toString();

@@ -68,17 +68,8 @@ const llamaCpp = (precision: Peer['precision'], type: string): Peer => ({
     return openServer({
       program,
       args: [
-        ...[
-          '--model',
-          gguf(weights, type),
-          '--embeddings',
-          '--pooling',
-          weights.pooling,
-          '--host',
-          '127.0.0.1',
-          '--port',
-          port,
-        ],
+        ...['--model', gguf(weights, type), '--embeddings', '--pooling', weights.pooling],
+        ...['--host', '127.0.0.1', '--port', port],
         ...['--threads', String(threads), '--threads-batch', String(threads), '--parallel', String(SLOTS)],
         ...['--ctx-size', String(SLOTS * weights.maxTokens), '--batch-size', String(BATCH_TOKENS)],
         ...['--ubatch-size', String(BATCH_TOKENS)],

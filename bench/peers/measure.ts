@@ -85,10 +85,7 @@ export interface QueryResult {
   /** Sixteen clients at once; servers alone. */
   readonly concurrent: Record<string, Latency & { readonly textsPerSecond: number }>;
   /** Latencies over the queries of all rounds: of one round's, p99 would be its slowest. */
-  readonly besideIngest: Record<
-    string,
-    { readonly idle: Latency; readonly busy: Latency; readonly ingestAlone: number; readonly ingestBeside: number }
-  >;
+  readonly besideIngest: Record<string, BesideIngest<Latency>>;
 }
 
 export interface QueryOptions {
@@ -107,7 +104,7 @@ export async function measureQueries(
 ): Promise<QueryResult> {
   const single: Record<string, number[]> = {};
   const concurrent: Record<string, (Latency & { textsPerSecond: number })[]> = {};
-  const beside: Record<string, BesideIngest[]> = {};
+  const beside: Record<string, BesideIngest<readonly number[]>[]> = {};
   await inTurns(contestants, rounds, failed, async ({ peer: { name }, open }) => {
     await open.oneByOne(take(texts.queries, 8));
     single[name] = [...(single[name] ?? []), ...(await open.oneByOne(take(texts.queries, counts.single)))];

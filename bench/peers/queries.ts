@@ -68,10 +68,10 @@ async function ingest(client: LoadClient, texts: Iterator<string>, until: Promis
   return answered / ((last - start) / 1000);
 }
 
-export interface BesideIngest {
-  /** Milliseconds of each query. */
-  readonly idle: readonly number[];
-  readonly busy: readonly number[];
+/** `Queries` is what is told of queries: the milliseconds of each, or their latency. */
+export interface BesideIngest<Queries> {
+  readonly idle: Queries;
+  readonly busy: Queries;
   /** Texts a second. */
   readonly ingestAlone: number;
   readonly ingestBeside: number;
@@ -83,7 +83,7 @@ export async function queriesBesideIngest(
   queries: Iterator<string>,
   passages: Iterator<string>,
   count: number,
-): Promise<BesideIngest> {
+): Promise<BesideIngest<readonly number[]>> {
   const client = new LoadClient(endpoint);
   const next = (): string[] => Array.from({ length: count }, () => queries.next().value as string);
   const pause = new Promise((resolve) => setTimeout(resolve, count * QUERY_EVERY_MS));

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { leaveNoneBehind } from '../server-process.js';
 import { BULK_IN_FLIGHT, LoadClient, slicesOf } from './load.js';
 import type { Endpoint, OpenPeer } from './peer.js';
 
@@ -23,10 +24,7 @@ export async function openServer({ program, args, cwd, env, endpoint }: ServerCo
   const child = spawn(program, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   // Rejects where the program cannot be run.
   await once(child, 'spawn');
-  // A bench that fails must not leave a server behind.
-  const kill = (): boolean => child.kill('SIGKILL');
-  process.once('exit', kill);
-  child.once('exit', () => process.off('exit', kill));
+  leaveNoneBehind(child);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {

