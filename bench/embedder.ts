@@ -64,7 +64,7 @@ async function costOf(run: () => Promise<unknown>): Promise<Cost> {
 const metrics = createMetrics();
 const registry = await ModelRegistry.open({
   ...{ modelsDir: values['models-dir'], model: values.model, workers, threadsPerWorker, batchTokensMax },
-  ...{ queueTextsMax: 100_000, cacheBytesMax: 0, device: 'cpu', metrics },
+  ...{ queueTextsMax: 100_000, cacheBytesMax: 0, engine: 'auto', device: 'cpu', metrics },
 });
 const embedder = registry.live;
 const { manifest } = embedder;

@@ -37,7 +37,7 @@ const metrics = createMetrics();
 const registry = await ModelRegistry.open({
   ...{ modelsDir: values['models-dir'], model: values.model, batchTokensMax: Number(values['batch-tokens']) },
   ...{ workers: Number(values.workers), threadsPerWorker: Number(values.threads) },
-  ...{ queueTextsMax: 100_000, cacheBytesMax: 0, device: 'cpu', metrics },
+  ...{ queueTextsMax: 100_000, cacheBytesMax: 0, engine: 'auto', device: 'cpu', metrics },
 });
 const { live } = registry;
 const papers = examplePapers();

@@ -2,6 +2,7 @@
 //
 //   instructions() -> "amx" | "vnni" | "none"
 //   open(key, instructions, read) -> encoder     `read` is called for the weights unless a thread has those of `key` open
+//   layers(encoder) -> how many the model has
 //   encode(encoder, ids, lengths, layers, rowTokens, hiddenStates | undefined, receivedAttention | undefined)
 //
 // Weights are shared by all threads; an encoder belongs to one. Nothing here trusts its arguments: a wrong size or an id
@@ -239,10 +240,14 @@ void checkBatch(const Model& model, const Batch& batch) {
   }
 }
 
-napi_value encode(napi_env env, napi_value* arguments) {
+Encoder* encoderOf(napi_env env, napi_value value) {
   void* data;
-  check(env, napi_get_value_external(env, arguments[0], &data));
-  auto* encoder = static_cast<Encoder*>(data);
+  check(env, napi_get_value_external(env, value, &data));
+  return static_cast<Encoder*>(data);
+}
+
+napi_value encode(napi_env env, napi_value* arguments) {
+  Encoder* encoder = encoderOf(env, arguments[0]);
   const Model& model = encoder->weights->model;
   const auto ids = arrayOf<int32_t>(env, arguments[1], "ids");
   const auto lengths = arrayOf<int32_t>(env, arguments[2], "lengths");
@@ -261,6 +266,12 @@ napi_value encode(napi_env env, napi_value* arguments) {
   napi_value nothing;
   check(env, napi_get_undefined(env, &nothing));
   return nothing;
+}
+
+napi_value layers(napi_env env, napi_value* arguments) {
+  napi_value count;
+  check(env, napi_create_int32(env, encoderOf(env, arguments[0])->weights->model.layerCount, &count));
+  return count;
 }
 
 napi_value instructions(napi_env env, napi_value*) {
@@ -300,6 +311,7 @@ NAPI_MODULE_INIT() {
   using namespace anchorage;
   addFunction(env, exports, "instructions", guarded<instructions>);
   addFunction(env, exports, "open", guarded<openEncoder>);
+  addFunction(env, exports, "layers", guarded<layers>);
   addFunction(env, exports, "encode", guarded<encode>);
   return exports;
 }

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildNative } from './native.mjs';
 
 const NODE_MIN = { major: 20, minor: 12 };
 /** Which Node's binary interface the addons were installed for. */
@@ -22,6 +23,8 @@ export function prepare() {
   }
   installWhenStale();
   buildWhenStale();
+  const missing = buildNative();
+  if (missing) say(`int8 models are computed in ONNX Runtime, for want of the native encoder: ${missing}`);
 }
 
 function installWhenStale() {

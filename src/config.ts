@@ -83,13 +83,22 @@ export const SETTINGS = {
     default: false,
     help: 'listen beyond loopback without API keys',
   } satisfies BooleanSetting,
+  engine: choice(
+    'auto',
+    ['auto', 'native', 'onnxruntime'],
+    'what computes the model: native is for static int8 on Linux x64 with AVX-512 VNNI; auto: native where it can',
+  ),
   device: choice('cpu', ['cpu', 'cuda', 'coreml', 'dml'], 'where the model runs'),
   workers: integer(
     0,
     [0, 256],
     'inference threads, each with a session of its own; 0: as many as keep every core busy',
   ),
-  threadsPerWorker: integer(1, [1, 256], "threads inside one session's operators"),
+  threadsPerWorker: integer(
+    1,
+    [1, 256],
+    "threads inside one session's operators; with more than 1, engine auto is onnxruntime",
+  ),
   batchTokensMax: integer(512, [16, 262_144], 'tokens of one batch, padding included'),
   queueTextsMax: integer(16_384, [1, 10_000_000], 'texts that may wait; beyond it requests get 429'),
   textsPerRequestMax: integer(2048, [1, 1_000_000], 'texts of one request'),

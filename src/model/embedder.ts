@@ -22,6 +22,7 @@ import type {
   Token,
   TokenEmbeddings,
 } from './embedding-types.js';
+import type { Engine, EngineInUse } from './encoder.js';
 import { checkNotEmpty, checkText, checkTokenIds, cutTokenIds, type LengthPolicy, tooLong } from './input.js';
 import { type Manifest, readManifest, verifyFiles } from './manifest.js';
 import { resolveDimensions, resolveExit, resolvePooling } from './pooling-choice.js';
@@ -41,6 +42,7 @@ export interface EmbedderLimits {
   readonly queueTextsMax: number;
   /** Bound of the embedding cache; 0 turns it off. */
   readonly cacheBytesMax: number;
+  readonly engine: Engine;
   readonly device: Device;
   readonly metrics: Metrics;
   /** Absent: nothing is traced. */
@@ -77,10 +79,10 @@ export class Embedder {
 
   /** Starts the threads, each with a forward pass, while the folder's hashes are verified. */
   static async load(options: EmbedderOptions): Promise<Embedder> {
-    const { folder, threadsPerWorker, device } = options;
+    const { folder, threadsPerWorker, engine, device } = options;
     const manifest = await readManifest(folder);
     const workers = options.workers || Math.max(1, Math.floor(availableParallelism() / threadsPerWorker));
-    const data = { folder, manifest, device, threads: threadsPerWorker };
+    const data = { folder, manifest, engine, device, threads: threadsPerWorker };
     const [path, verified] = await Promise.allSettled([
       EmbedPath.open({ ...options, workers, data }),
       verifyFiles(folder, manifest),
@@ -98,6 +100,11 @@ export class Embedder {
     this.manifest = manifest;
     this.#path = path;
     this.#tracer = tracer;
+  }
+
+  /** What computes the forward passes. */
+  get engine(): EngineInUse {
+    return this.#path.inferenceInfo.engine;
   }
 
   /** One more than the highest token id. */

@@ -3,25 +3,16 @@
  * session lives in a worker thread. Feeds are written into buffers that are kept from batch to batch.
  */
 import { join } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { AnchorageError } from '../errors.js';
 import type { BatchOutputs } from '../pooling/pool.js';
-import type { Device } from './device.js';
+import { type Collect, garbageCollector } from './collect-garbage.js';
+import type { Encoder, EncoderOptions, OutputName } from './encoder.js';
 import type { Manifest } from './manifest.js';
 
-export type OutputName = keyof Manifest['outputs'];
-
-export interface SessionOptions {
-  readonly folder: string;
-  readonly manifest: Manifest;
-  readonly device: Device;
-  /** Threads inside the operators. */
-  readonly threads: number;
-}
-
-export class EncoderSession {
+export class EncoderSession implements Encoder {
+  readonly engine = 'onnxruntime';
+  readonly pads = true;
   readonly #session: InferenceSession;
   readonly #manifest: Manifest;
   readonly #ids = new Int64Buffer();
@@ -29,7 +20,7 @@ export class EncoderSession {
   readonly #types = new Int64Buffer();
   readonly #garbage = new OutputGarbage();
 
-  static async load(options: SessionOptions): Promise<EncoderSession> {
+  static async load(options: EncoderOptions): Promise<EncoderSession> {
     const session = await createSession(options);
     const { inputs, outputs, exits } = options.manifest;
     const wanted = exits ? [...inputs, LAYERS_INPUT] : inputs;
@@ -50,10 +41,6 @@ export class EncoderSession {
     this.#manifest = manifest;
   }
 
-  /**
-   * One forward pass. `ids` are the token ids of all texts in a row, `lengths` the tokens of each; `layers` is one of the
-   * manifest's exits, or absent for all layers.
-   */
   async run(
     ids: Int32Array,
     lengths: Int32Array,
@@ -156,13 +143,8 @@ const GARBAGE_BYTES_MAX = 4 * 1024 * 1024;
  * hardly anything else collects seldom: 20 MB a thread lay about. A collection of the young generation costs 0.2 ms.
  */
 class OutputGarbage {
-  readonly #collect: (options: { type: 'minor' }) => void;
+  readonly #collect: Collect = garbageCollector();
   #bytes = 0;
-
-  constructor() {
-    setFlagsFromString('--expose-gc');
-    this.#collect = runInNewContext('gc');
-  }
 
   grew(bytes: number): void {
     if (this.#bytes + bytes > GARBAGE_BYTES_MAX) {
@@ -176,7 +158,7 @@ class OutputGarbage {
 /** At least doubled: a thread that hardly allocates hardly collects, and keeps every buffer that was outgrown. */
 const grown = (length: number, needed: number): number => Math.max(needed, 2 * length);
 
-async function createSession({ folder, device, threads }: SessionOptions): Promise<InferenceSession> {
+async function createSession({ folder, device, threads }: EncoderOptions): Promise<InferenceSession> {
   const path = join(folder, 'model.onnx');
   try {
     return await InferenceSession.create(path, {

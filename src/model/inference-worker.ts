@@ -1,10 +1,10 @@
 /**
- * The inference thread: owns a session, pads, runs, pools. What leaves it is [texts, dimensions], never the hidden
+ * The inference thread: owns an encoder, runs it, pools. What leaves it is [texts, dimensions], never the hidden
  * states of a batch (but for /embed_all, whose answer they are).
  */
 import { entropyRatio } from '../pooling/anchor-token-aware.js';
 import { type BatchOutputs, poolBatch, textAnchorWeights, tokenStates } from '../pooling/pool.js';
-import { EncoderSession, type OutputName } from './inference-session.js';
+import { type Encoder, loadEncoder, type OutputName } from './encoder.js';
 import type { Manifest } from './manifest.js';
 import { giveWay } from './thread-priority.js';
 import type { InferenceInfo, InferenceReply, InferenceRequest, InferenceWorkerData, Work } from './worker-messages.js';
@@ -12,26 +12,28 @@ import { serve } from './worker-serve.js';
 
 await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo>(async (data) => {
   giveWay();
-  const session = await EncoderSession.load(data);
+  const encoder = await loadEncoder(data);
   return {
-    info: { hidden: await firstPass(session, data.manifest) },
+    info: { hidden: await firstPass(encoder, data.manifest), engine: encoder.engine },
     answer: async ({ work, ids, lengths }) => {
       const runAt = performance.now();
       const layers = work.kind === 'vectors' ? work.layers : undefined;
-      const outputs = await session.run(ids, lengths, outputsFor(work, data.manifest), layers);
+      const outputs = await encoder.run(ids, lengths, outputsFor(work, data.manifest), layers);
       const poolAt = performance.now();
       const { values, entropyRatios } = valuesOf(outputs, work);
       const broken = brokenTexts(values, lengths, work);
-      const reply = { values, entropyRatios, broken, inferenceMs: poolAt - runAt, poolMs: performance.now() - poolAt };
+      const paddingTokens = encoder.pads ? outputs.texts * outputs.tokens - ids.length : 0;
+      const times = { inferenceMs: poolAt - runAt, poolMs: performance.now() - poolAt };
+      const reply = { values, entropyRatios, broken, paddingTokens, ...times };
       return { reply, transfer: [values.buffer as ArrayBuffer, entropyRatios.buffer as ArrayBuffer] };
     },
   };
 });
 
 /** The first forward pass allocates what later ones reuse, and shows that the graph runs at all. */
-async function firstPass(session: EncoderSession, { outputs, padTokenId }: Manifest): Promise<number | undefined> {
+async function firstPass(encoder: Encoder, { outputs, padTokenId }: Manifest): Promise<number | undefined> {
   const wanted = outputs.hiddenStates ? 'hiddenStates' : 'sentenceEmbedding';
-  const { hidden } = await session.run(Int32Array.of(padTokenId, padTokenId), Int32Array.of(2), [wanted]);
+  const { hidden } = await encoder.run(Int32Array.of(padTokenId, padTokenId), Int32Array.of(2), [wanted], undefined);
   return outputs.hiddenStates ? hidden : undefined;
 }
 

@@ -7,7 +7,6 @@
  */
 import { readFileSync } from 'node:fs';
 import { fromBinary } from '@bufbuild/protobuf';
-import { attribute } from './import/onnx-graph.js';
 import {
   TensorProto_DataType as DataType,
   type GraphProto,
@@ -15,6 +14,7 @@ import {
   type NodeProto,
   type TensorProto,
 } from './import/onnx_pb.js';
+import { attribute } from './import/onnx-graph.js';
 
 /** How values become codes: clamp(round(value * multipliers) + zeroPoint, 0, 255). */
 export interface Rounding {
@@ -80,9 +80,7 @@ const OPEN_ATTENTION =
 const layerWith = (attention: string) =>
   `${ROUND} ${PRODUCT} ${PRODUCT} ${PRODUCT} Add (?:Equal If )?${attention} ${ROUND} ${PRODUCT} ${NORM} ${ROUND} ${PRODUCT} Gelu ${ROUND} ${PRODUCT} ${NORM}`;
 /** All operators of a graph, in order. The attention of the last layer is spelled out. */
-const OPERATORS = new RegExp(
-  `^${EMBEDDINGS} (?:${layerWith('MultiHeadAttention')} )+${layerWith(OPEN_ATTENTION)}$`,
-);
+const OPERATORS = new RegExp(`^${EMBEDDINGS} (?:${layerWith('MultiHeadAttention')} )+${layerWith(OPEN_ATTENTION)}$`);
 
 const PRODUCTS_A_LAYER = 6;
 const ROUNDINGS_A_LAYER = 4;
@@ -186,8 +184,7 @@ class Graph {
   #rounding({ input }: NodeProto, channels: number): Rounding {
     const [step] = this.#float32(input[1]!);
     const scaled = this.#producers.get(input[0]!);
-    const factors =
-      scaled?.opType === 'Mul' ? this.#float32(scaled.input[1]!) : new Float32Array(channels).fill(1);
+    const factors = scaled?.opType === 'Mul' ? this.#float32(scaled.input[1]!) : new Float32Array(channels).fill(1);
     const [zeroPoint] = this.#bytes(input[2]!);
     return { multipliers: factors.map((factor) => factor / step!), zeroPoint: zeroPoint! };
   }

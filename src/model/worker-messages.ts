@@ -4,9 +4,8 @@
  */
 import type { ErrorCode } from '../errors.js';
 import type { Pooling } from '../pooling/pool.js';
-import type { Device } from './device.js';
 import type { Token } from './embedding-types.js';
-import type { Manifest } from './manifest.js';
+import type { EncoderOptions, EngineInUse } from './encoder.js';
 import type { TruncationDirection } from './tokenization/truncation.js';
 
 /** The first message of a thread: what it learned while it started, or why it could not. */
@@ -39,16 +38,12 @@ export type Work =
   | { readonly kind: 'tokens' }
   | { readonly kind: 'anchors'; readonly gamma: number };
 
-export interface InferenceWorkerData {
-  readonly folder: string;
-  readonly manifest: Manifest;
-  readonly device: Device;
-  readonly threads: number;
-}
+export type InferenceWorkerData = EncoderOptions;
 
 export interface InferenceInfo {
   /** Length of a hidden state; undefined where the graph gives none. */
   readonly hidden: number | undefined;
+  readonly engine: EngineInUse;
 }
 
 export interface InferenceRequest {
@@ -66,6 +61,8 @@ export interface InferenceReply {
   readonly entropyRatios: Float32Array;
   /** Texts for which the model gave a value that is not a finite number. */
   readonly broken: readonly number[];
+  /** What was computed beyond the texts' own tokens. */
+  readonly paddingTokens: number;
   readonly inferenceMs: number;
   readonly poolMs: number;
 }

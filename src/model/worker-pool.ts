@@ -176,7 +176,7 @@ export class WorkerPool {
     this.#succeededAt = performance.now();
     this.#failuresInARow = 0;
     this.#observe(tasks, reply);
-    const tokens = tasks.reduce((sum, task) => sum + task.tokens, 0);
+    const tokens = tokensOf(tasks);
     const perTask = tasks[0]!.work.kind === 'vectors' ? reply.values.length / tasks.length : undefined;
     const perToken = reply.values.length / tokens;
     let at = 0;
@@ -190,25 +190,25 @@ export class WorkerPool {
     }
   }
 
-  #trace(worker: number, tasks: readonly EmbedTask[], { inferenceMs, poolMs }: InferenceReply): void {
+  #trace(worker: number, tasks: readonly EmbedTask[], { inferenceMs, poolMs, paddingTokens }: InferenceReply): void {
     const endMs = performance.now();
     const poolAt = endMs - poolMs;
-    const longest = tasks.reduce((max, task) => Math.max(max, task.tokens), 0);
-    const about = { lane: tasks[0]!.lane, texts: tasks.length, tokens: longest * tasks.length };
+    const tokens = tokensOf(tasks) + paddingTokens;
+    const about = { lane: tasks[0]!.lane, texts: tasks.length, tokens };
     this.#tracer!.work(`worker ${worker}`, 'inference', { startMs: poolAt - inferenceMs, endMs: poolAt }, about);
     this.#tracer!.work(`worker ${worker}`, 'pool', { startMs: poolAt, endMs }, about);
   }
 
-  #observe(tasks: readonly EmbedTask[], { inferenceMs, poolMs, entropyRatios }: InferenceReply): void {
+  #observe(tasks: readonly EmbedTask[], reply: InferenceReply): void {
+    const { inferenceMs, poolMs, entropyRatios, paddingTokens } = reply;
     const metrics = this.#metrics;
-    const longest = tasks.reduce((max, task) => Math.max(max, task.tokens), 0);
-    const tokens = tasks.reduce((sum, task) => sum + task.tokens, 0);
+    const tokens = tokensOf(tasks);
     const { lane } = tasks[0]!;
     metrics.embedTexts.inc({ lane }, tasks.length);
     metrics.embedTokens.inc({ lane }, tokens);
-    metrics.paddingTokens.inc(longest * tasks.length - tokens);
+    metrics.paddingTokens.inc(paddingTokens);
     metrics.batchSize.observe(tasks.length);
-    metrics.batchTokens.observe(longest * tasks.length);
+    metrics.batchTokens.observe(tokens + paddingTokens);
     metrics.stageDuration.observe({ stage: 'inference' }, inferenceMs / 1000);
     metrics.stageDuration.observe({ stage: 'pool' }, poolMs / 1000);
     for (const ratio of entropyRatios) metrics.anchorEntropy.observe(ratio);
@@ -240,8 +240,10 @@ export class WorkerPool {
   }
 }
 
+const tokensOf = (tasks: readonly EmbedTask[]): number => tasks.reduce((sum, task) => sum + task.tokens, 0);
+
 function requestOf(tasks: readonly EmbedTask[]): InferenceRequest {
-  const ids = new Int32Array(tasks.reduce((sum, task) => sum + task.tokens, 0));
+  const ids = new Int32Array(tokensOf(tasks));
   let at = 0;
   for (const task of tasks) {
     ids.set(task.ids, at);

@@ -12,6 +12,7 @@ beforeAll(async () => {
   const data = {
     folder: defaultFolder,
     manifest: await readManifest(defaultFolder),
+    engine: 'auto',
     device: 'cpu',
     threads: 1,
   } as const;

@@ -12,6 +12,7 @@ export const limits = () => ({
   batchTokensMax: 1024,
   queueTextsMax: 5000,
   cacheBytesMax: 1 << 22,
+  engine: 'auto' as const,
   device: 'cpu' as const,
   metrics: createMetrics(),
 });

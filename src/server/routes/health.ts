@@ -44,6 +44,7 @@ const Info = Type.Object({
   prompts: Type.Record(Type.String(), Type.String()),
   quantization: Type.String(),
   batchInvariant: Type.Boolean(),
+  engine: Type.String({ description: 'what computes the forward passes: onnxruntime, native-amx or native-vnni' }),
 });
 
 export function healthRoutes(app: App, parts: Parts): void {
@@ -92,6 +93,7 @@ export function healthRoutes(app: App, parts: Parts): void {
       prompts: manifest.prompts,
       quantization: manifest.quantization,
       batchInvariant: manifest.batchInvariant,
+      engine: models.live.engine,
     };
   });
 }
