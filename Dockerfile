@@ -13,6 +13,10 @@ ENV npm_config_nodedir=/usr/local
 RUN npm ci --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
+COPY native native
+COPY scripts/native.mjs scripts/native.mjs
+# On other platforms than x64 there is no native encoder, and the image computes in ONNX Runtime.
+RUN if [ "$(node -p process.arch)" = x64 ]; then node scripts/native.mjs; else mkdir -p native/build; fi
 RUN node_modules/.bin/tsc -p tsconfig.build.json \
   && npm prune --omit=dev --no-audit --no-fund
 # Of the native packages, only what this platform loads; of all packages, nothing that is for compilers or debuggers.
@@ -30,6 +34,7 @@ WORKDIR /app
 COPY --from=build /app/package.json package.json
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=build /app/native/build native/build
 COPY models models
 COPY LICENSE LICENSE
 COPY --from=build --chown=10001:10001 /data /data
