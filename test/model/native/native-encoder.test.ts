@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import type { Embedder } from '../../../src/model/embedder.js';
 import { INSTRUCTIONS, type NativeHandle, nativeAddon } from '../../../src/model/native-addon.js';
 import { type Int8Encoder, readStaticInt8 } from '../../../src/model/static-int8.js';
