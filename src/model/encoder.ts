@@ -6,7 +6,6 @@ import type { Device } from './device.js';
 import type { Manifest } from './manifest.js';
 import { type Instructions, nativeAddon } from './native-addon.js';
 import { NativeEncoder } from './native-encoder.js';
-import { readStaticInt8 } from './static-int8.js';
 
 /** `native` is our own code for int8 on x64 (native/), `auto` takes it where it can. */
 export const ENGINES = ['auto', 'native', 'onnxruntime'] as const;
@@ -67,6 +66,6 @@ function openNative({ folder, manifest, device, threads }: EncoderOptions): Nati
   const instructions = addon.instructions();
   if (instructions === 'none') return 'this processor has no AVX-512 VNNI';
   const graph = join(folder, 'model.onnx');
-  const encoder = NativeEncoder.open({ addon, instructions, manifest, read: () => readStaticInt8(graph) });
+  const encoder = NativeEncoder.open({ addon, instructions, manifest, graph });
   return encoder ?? `${graph} is not a BERT encoder that this trainer exported in static int8`;
 }

@@ -2,19 +2,20 @@
  * An encoder in native code: static int8 without padding, on the processor's own matrix instructions. Its weights are
  * shared by all threads of the process, and its buffers are kept from batch to batch.
  */
+import { readFileSync } from 'node:fs';
 import type { BatchOutputs } from '../pooling/pool.js';
 import { garbageCollector } from './collect-garbage.js';
 import type { Encoder, EngineInUse, OutputName } from './encoder.js';
 import type { Manifest } from './manifest.js';
 import type { Instructions, NativeAddon, NativeHandle } from './native-addon.js';
-import type { Int8Encoder } from './static-int8.js';
+import { readStaticInt8 } from './static-int8.js';
 
 export interface NativeOptions {
   readonly addon: NativeAddon;
   readonly instructions: Instructions;
   readonly manifest: Manifest;
-  /** Undefined where the graph is of another form. */
-  readonly read: () => Int8Encoder | undefined;
+  /** The ONNX file. */
+  readonly graph: string;
 }
 
 class OtherForm extends Error {}
@@ -39,18 +40,19 @@ export class NativeEncoder implements Encoder {
     }
   }
 
-  private constructor({ addon, instructions, manifest, read }: NativeOptions) {
+  private constructor({ addon, instructions, manifest, graph }: NativeOptions) {
     this.engine = `native-${instructions}`;
     this.#addon = addon;
     this.#hidden = manifest.dimensions;
+    let bytes: Uint8Array | undefined;
     this.#handle = addon.open(manifest.files['model.onnx']!.sha256, instructions, () => {
-      const weights = read();
+      bytes = readFileSync(graph);
+      const weights = readStaticInt8(bytes);
       if (!weights || weights.hidden !== manifest.dimensions) throw new OtherForm();
       return weights;
     });
     this.#layers = addon.layers(this.#handle);
-    // The file's bytes were copied, and lie outside of the heap whose growth would have them collected.
-    garbageCollector()({ type: 'major' });
+    if (bytes) letGo(bytes);
   }
 
   async run(
@@ -77,6 +79,15 @@ export class NativeEncoder implements Encoder {
     this.#addon.encode(this.#handle, ids, lengths, layers ?? this.#layers, tokens, hiddenStates, receivedAttention);
     return outputs;
   }
+}
+
+/**
+ * Native code has its own copy by now. V8 kept the file's bytes through four full collections: whatever refers to them, what
+ * they are moved to is referred to by nobody.
+ */
+function letGo(bytes: Uint8Array): void {
+  structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
+  garbageCollector()({ type: 'major' });
 }
 
 const atLeast = (array: Float32Array<ArrayBuffer>, length: number): Float32Array<ArrayBuffer> =>

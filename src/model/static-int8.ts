@@ -5,7 +5,6 @@
  * Two things of the graph are left behind, because they are there for ONNX Runtime only: the channel a head that carries
  * the padding mask (native code has no padding), and branches for exits (native code stops after a layer when told to).
  */
-import { readFileSync } from 'node:fs';
 import { fromBinary } from '@bufbuild/protobuf';
 import {
   TensorProto_DataType as DataType,
@@ -71,28 +70,53 @@ export interface Int8Encoder {
 }
 
 const PRODUCER = 'anchorage-trainer';
-const ROUND = '(?:Mul )?QuantizeLinear';
+/** Operators in order; those with a question mark may be missing. */
+const ROUND = 'Mul? QuantizeLinear';
 const PRODUCT = 'MatMulIntegerToFloat';
 const NORM = 'Sum LayerNormalization';
-const EMBEDDINGS = `Cast Sub Unsqueeze Mul Shape Gather Slice (?:Gather )?Gather Cast Gather Mul Add ${NORM}`;
+const POSITIONS = 'Cast Sub Unsqueeze Mul Shape Gather Slice';
+const WORDS = `Gather Cast Gather Mul Add ${NORM}`;
+const PROJECTION = `${ROUND} ${PRODUCT} ${PRODUCT} ${PRODUCT} Add Equal? If?`;
+const CLOSED_ATTENTION = 'MultiHeadAttention';
 const OPEN_ATTENTION =
-  'Reshape Transpose Reshape Transpose MatMul Softmax Unsqueeze MatMul (?:Mul )?ReduceSum Mul Reshape Transpose MatMul Transpose Reshape';
-const layerWith = (attention: string) =>
-  `${ROUND} ${PRODUCT} ${PRODUCT} ${PRODUCT} Add (?:Equal If )?${attention} ${ROUND} ${PRODUCT} ${NORM} ${ROUND} ${PRODUCT} Gelu ${ROUND} ${PRODUCT} ${NORM}`;
-/** All operators of a graph, in order. The attention of the last layer is spelled out. */
-const OPERATORS = new RegExp(`^${EMBEDDINGS} (?:${layerWith('MultiHeadAttention')} )+${layerWith(OPEN_ATTENTION)}$`);
+  'Reshape Transpose Reshape Transpose MatMul Softmax Unsqueeze MatMul Mul? ReduceSum Mul Reshape Transpose MatMul Transpose Reshape';
+const FEED_FORWARD = `${ROUND} ${PRODUCT} ${NORM} ${ROUND} ${PRODUCT} Gelu ${ROUND} ${PRODUCT} ${NORM}`;
+const closedLayer = `${PROJECTION} ${CLOSED_ATTENTION} ${FEED_FORWARD}`.split(' ');
+const openLayer = `${PROJECTION} ${OPEN_ATTENTION} ${FEED_FORWARD}`.split(' ');
 
 const PRODUCTS_A_LAYER = 6;
 const ROUNDINGS_A_LAYER = 4;
 const NORMS_A_LAYER = 2;
 
-/** The weights of the graph in `file`, or undefined where it is not of the known form. */
-export function readStaticInt8(file: string): Int8Encoder | undefined {
-  const model = fromBinary(ModelProtoSchema, readFileSync(file));
+/** The weights in the bytes of an ONNX file, partly views of them; undefined where the graph is not of the known form. */
+export function readStaticInt8(bytes: Uint8Array): Int8Encoder | undefined {
+  const model = fromBinary(ModelProtoSchema, bytes);
   if (model.producerName !== PRODUCER || !model.graph) return undefined;
   const nodes = [...deepest(model.graph)];
-  if (!OPERATORS.test(nodes.map(({ opType }) => opType).join(' '))) return undefined;
+  if (!isBert(nodes.map(({ opType }) => opType))) return undefined;
   return new Graph(nodes, model.graph.initializer).encoder();
+}
+
+/** Whether these are all operators of a BERT encoder, in order: closed layers, and the last one with its attention spelled out. */
+function isBert(operators: readonly string[]): boolean {
+  const withTypes = follow(operators, 0, `${POSITIONS} Gather ${WORDS}`.split(' '));
+  let at = withTypes ?? follow(operators, 0, `${POSITIONS} ${WORDS}`.split(' '));
+  if (at === undefined) return false;
+  for (let next = follow(operators, at, closedLayer); next !== undefined; next = follow(operators, at, closedLayer)) {
+    at = next;
+  }
+  // At least one closed layer: its attention names the number of heads.
+  return operators.includes(CLOSED_ATTENTION) && follow(operators, at, openLayer) === operators.length;
+}
+
+/** The place behind the pattern; undefined where the operators from `at` on do not follow it. */
+function follow(operators: readonly string[], at: number, pattern: readonly string[]): number | undefined {
+  let next = at;
+  for (const wanted of pattern) {
+    if (operators[next] === wanted.replace('?', '')) next++;
+    else if (!wanted.endsWith('?')) return undefined;
+  }
+  return next;
 }
 
 /** Nodes of the way through all layers: where a text may leave earlier, the branch that goes on. */
