@@ -1,10 +1,17 @@
-/** A bare onnxruntime-node loop over length-sorted batches: the ceiling that serving is measured against. */
+/**
+ * Nothing but forward passes over length-sorted batches, in onnxruntime-node or in the native encoder: the ceiling that serving
+ * is measured against.
+ */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import type { Engine } from '../src/model/encoder.js';
+import type { Manifest } from '../src/model/manifest.js';
 
 export interface BareLoopOptions {
-  readonly modelPath: string;
-  readonly inputNames: readonly string[];
+  /** Of the model version. */
+  readonly folder: string;
+  readonly manifest: Manifest;
+  readonly engine: Exclude<Engine, 'auto'>;
   /** Sessions, each in a thread of its own, and threads inside each. */
   readonly workers: number;
   readonly threadsPerWorker: number;
@@ -15,6 +22,9 @@ export interface BareLoopOptions {
 interface Batch {
   readonly ids: BigInt64Array;
   readonly mask: BigInt64Array;
+  /** The same without padding. */
+  readonly packed: Int32Array;
+  readonly lengths: Int32Array;
   readonly rows: number;
   readonly columns: number;
 }
@@ -42,7 +52,8 @@ function padded(group: readonly (readonly number[])[]): Batch {
       mask[row * columns + column] = 1n;
     }
   }
-  return { ids, mask, rows: group.length, columns };
+  const lengths = Int32Array.from(group, (tokens) => tokens.length);
+  return { ids, mask, packed: Int32Array.from(group.flat()), lengths, rows: group.length, columns };
 }
 
 export interface BareLoop {
@@ -53,10 +64,10 @@ export interface BareLoop {
 
 /** @param texts token ids, special tokens included, one list a text. */
 export async function openBareLoop(texts: readonly (readonly number[])[], options: BareLoopOptions): Promise<BareLoop> {
-  const { modelPath, inputNames, workers: count, threadsPerWorker: threads } = options;
+  const { folder, manifest, engine, workers: count, threadsPerWorker: threads } = options;
   const batches = sortedBatches(texts, options.batchTokensMax);
   const cursor = new SharedArrayBuffer(4);
-  const workerData = { modelPath, threads, inputNames, batches, cursor };
+  const workerData = { folder, manifest, engine, threads, batches, cursor };
   const url = new URL('./bare-session.mjs', import.meta.url);
   const workers = Array.from({ length: count }, () => new Worker(url, { workerData }));
   const all = (): Promise<unknown> => Promise.all(workers.map((worker) => once(worker, 'message')));

@@ -1,6 +1,6 @@
 /**
  * What the embed path costs: texts a second of Embedder.embed (tokenization, batching, pooling, threads; no HTTP) against
- * a bare onnxruntime-node loop over the same texts, sorted by length, on the same model with the same threads.
+ * a bare loop of the same engine over the same texts, sorted by length, on the same model with the same threads.
  * Interleaved rounds; the ratio is of each pair. The processor time of both is compared too, because it holds on a machine
  * that is busy with other things.
  *
@@ -73,8 +73,8 @@ for (const [workload, texts] of Object.entries(workloads)) {
   const tokens = await embedder.tokenize(texts, { addSpecialTokens: true });
   const ids = tokens.map((list) => list.slice(0, manifest.maxTokens).map(({ id }) => id));
   const bare = await openBareLoop(ids, {
-    modelPath: join(values['models-dir'], manifest.name, manifest.version, 'model.onnx'),
-    inputNames: manifest.inputs,
+    folder: join(values['models-dir'], manifest.name, manifest.version),
+    ...{ manifest, engine: embedder.engine === 'onnxruntime' ? 'onnxruntime' : 'native' },
     ...{ workers, threadsPerWorker, batchTokensMax },
   });
   const embed = async (): Promise<void> => {

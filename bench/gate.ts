@@ -1,5 +1,5 @@
 /**
- * Before a release: HTTP against the bare onnxruntime-node loop over the same texts, in short interleaved pairs. Exits 1
+ * Before a release: HTTP against a bare loop of the same engine over the same texts, in short interleaved pairs. Exits 1
  * where the median ratio falls below 0.85. Not for CI, where noise would rule. `npm run bench -- http` measures the same
  * at length, and on more kinds of text.
  *
@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Config, readConfig } from '../src/config.js';
+import type { EngineInUse } from '../src/model/encoder.js';
 import type { Manifest } from '../src/model/manifest.js';
 import { TextTokenizer } from '../src/model/tokenizer.js';
 import { openBareLoop } from './bare-loop.js';
@@ -41,6 +42,7 @@ const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'))
 const server = await startServer(
   ...['--model', values.model, '--workers', values.workers, '--threads-per-worker', values.threads],
 );
+const info = (await (await fetch(`${server.url}/info`)).json()) as { engine: EngineInUse };
 const http = overHttp(
   { url: server.url, model: values.model },
   server.child.pid!,
@@ -55,8 +57,7 @@ async function pair(round: number): Promise<number> {
   const bare = await openBareLoop(
     texts.map((text) => tokenizer.cut(text, manifest.maxTokens, 'right').ids),
     {
-      modelPath: join(folder, 'model.onnx'),
-      inputNames: manifest.inputs,
+      ...{ folder, manifest, engine: info.engine === 'onnxruntime' ? ('onnxruntime' as const) : ('native' as const) },
       workers: Number(values.workers),
       threadsPerWorker: Number(values.threads),
       batchTokensMax: defaults.batchTokensMax,
@@ -77,5 +78,7 @@ for (let round = 1; round <= pairs; round++) ratios.push(await pair(round));
 await http.close();
 const ratio = median(ratios);
 console.log(`${JSON.stringify(machine())} load average ${loadavg()[0]!.toFixed(1)}`);
-console.log(`HTTP/bare ${ratio.toFixed(3)}, the median of ${pairs} pairs on ${WORKLOAD}; ${ratioMin} is asked`);
+console.log(
+  `HTTP/bare (${info.engine}) ${ratio.toFixed(3)}, the median of ${pairs} pairs on ${WORKLOAD}; ${ratioMin} is asked`,
+);
 if (ratio < ratioMin) process.exitCode = 1;

@@ -1,7 +1,8 @@
 /**
- * Texts a second of POST /embed against a bare onnxruntime-node loop over the same texts, sorted by length, on the same
- * model with the same threads. The bare loop is handed token ids and throws its answer away; HTTP tokenizes, batches, pools,
- * normalizes and formats JSON. Interleaved rounds; the ratio is of each pair.
+ * Texts a second of POST /embed against bare loops over the same texts, sorted by length, on the same model with the same
+ * threads: one of onnxruntime-node, and one of the native encoder where the server uses it. A bare loop is handed token ids
+ * and throws its answer away; HTTP tokenizes, batches, pools, normalizes and formats JSON. Interleaved rounds; ratios are of
+ * each.
  *
  *   npm run bench [-- http --rounds 5 --model NAME@VERSION --workers N --threads N]
  */
@@ -10,8 +11,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Config, readConfig } from '../src/config.js';
+import type { EngineInUse } from '../src/model/encoder.js';
 import type { Manifest } from '../src/model/manifest.js';
-import { openBareLoop } from './bare-loop.js';
+import { type BareLoop, type BareLoopOptions, openBareLoop } from './bare-loop.js';
 import { examplePapers, withoutRepeats } from './corpus.js';
 import { keep, machine, median } from './report.js';
 import { startServer } from './server-process.js';
@@ -83,33 +85,39 @@ const server = await startServer(
   ...['--model', values.model, '--cache-bytes-max', '0', '--workers', values.workers],
   ...['--threads-per-worker', values.threads, '--batch-tokens-max', values['batch-tokens']],
 );
+const { engine } = (await (await fetch(`${server.url}/info`)).json()) as { engine: EngineInUse };
+const engines: BareLoopOptions['engine'][] = engine === 'onnxruntime' ? ['onnxruntime'] : ['onnxruntime', 'native'];
 const results: Record<string, object> = {};
 for (const [workload, texts] of Object.entries(workloads)) {
   const tokenized = await postForBytes(`${server.url}/tokenize`, { inputs: texts });
   const tokens = JSON.parse(new TextDecoder().decode(tokenized)) as { id: number }[][];
   const ids = tokens.map((list) => list.slice(0, manifest.maxTokens).map(({ id }) => id));
   const tokenCount = ids.reduce((sum, list) => sum + list.length, 0);
-  const bare = await openBareLoop(ids, {
-    modelPath: join(folder, 'model.onnx'),
-    inputNames: manifest.inputs,
-    workers: Number(values.workers),
-    threadsPerWorker: Number(values.threads),
-    batchTokensMax: Number(values['batch-tokens']),
-  });
-  await bare.run();
-  await embedOverHttp(server.url, texts);
-  const rounds: { bare: number; http: number }[] = [];
-  for (let round = 0; round < Number(values.rounds); round++) {
-    rounds.push({ bare: await bare.run(), http: await embedOverHttp(server.url, texts) });
+  const loops: BareLoop[] = [];
+  for (const one of engines) {
+    const options = { workers: Number(values.workers), threadsPerWorker: Number(values.threads) };
+    const batchTokensMax = Number(values['batch-tokens']);
+    loops.push(await openBareLoop(ids, { folder, manifest, engine: one, ...options, batchTokensMax }));
   }
-  await bare.close();
-  const http = median(rounds.map((round) => round.http));
-  const loop = median(rounds.map((round) => round.bare));
-  const ratio = median(rounds.map((round) => round.bare / round.http));
-  results[workload] = { texts: texts.length, tokens: tokenCount, rounds, ratio };
-  const rates = `HTTP ${(texts.length / http).toFixed(0)} texts/s, ${(tokenCount / http).toFixed(0)} tokens/s; bare loop ${(texts.length / loop).toFixed(0)} texts/s`;
-  console.log(`${workload.padEnd(10)} ${rates}; HTTP/bare ${ratio.toFixed(3)} (median of ${rounds.length} pairs)`);
+  const ways = [() => embedOverHttp(server.url, texts), ...loops.map((loop) => loop.run)];
+  for (const way of ways) await way();
+  const seconds: number[][] = ways.map(() => []);
+  for (let round = 0; round < Number(values.rounds); round++) {
+    for (const [i, way] of ways.entries()) seconds[i]!.push(await way());
+  }
+  await Promise.all(loops.map((loop) => loop.close()));
+  const [http, ...bare] = seconds as [number[], ...number[][]];
+  const rate = (runs: readonly number[]): string => (texts.length / median(runs)).toFixed(0);
+  const ratios = bare.map((runs) => median(runs.map((run, round) => run / http[round]!)));
+  results[workload] = {
+    ...{ texts: texts.length, tokens: tokenCount, httpSeconds: http },
+    bareSeconds: Object.fromEntries(engines.map((one, i) => [one, bare[i]])),
+    ratios: Object.fromEntries(engines.map((one, i) => [one, ratios[i]])),
+  };
+  const beside = engines.map((one, i) => `bare ${one} ${rate(bare[i]!)}, HTTP/bare ${ratios[i]!.toFixed(3)}`);
+  const tokensPerSecond = (tokenCount / median(http)).toFixed(0);
+  console.log(`${workload.padEnd(10)} HTTP ${rate(http)} texts/s, ${tokensPerSecond} tokens/s; ${beside.join('; ')}`);
 }
 await server.close();
 console.log(JSON.stringify(machine()));
-if (values.keep) console.log(`kept in ${keep('http', { model: values.model, settings: values, results })}`);
+if (values.keep) console.log(`kept in ${keep('http', { model: values.model, engine, settings: values, results })}`);

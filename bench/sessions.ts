@@ -49,9 +49,8 @@ const bare = (name: string, workers: number, threadsPerWorker: number): Way => (
   run: async (round) => {
     const ids = round.map((text) => tokenizer.cut(text, manifest.maxTokens, 'right').ids);
     const { batchTokensMax } = defaults;
-    const modelPath = join(folder, 'model.onnx');
     const loop = await openBareLoop(ids, {
-      ...{ modelPath, inputNames: manifest.inputs, workers, threadsPerWorker, batchTokensMax },
+      ...{ folder, manifest, engine: 'onnxruntime', workers, threadsPerWorker, batchTokensMax },
     });
     await loop.run();
     const seconds = await loop.run();
