@@ -1,4 +1,5 @@
-// The forward pass for processors with AMX: tiles of 16 rows of 64 bytes, int8 for the products and bfloat16 for attention.
+// The forward pass for processors with AMX: tiles of 16 rows of 64 bytes, int8 for the products and bfloat16 for
+// attention.
 #include "forward.h"
 #include "softmax.h"
 
@@ -18,9 +19,8 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-
-// Sums of a block of 32 tokens x 32 outputs that wait to be taken over, while the tiles work on the next block: a few rows
-// after each of its steps, since a processor looks a few hundred instructions ahead and no further.
+// Sums of a block of 32 tokens x 32 outputs that wait to be taken over, while the tiles work on the next block: a few
+// rows after each of its steps, since a processor looks a few hundred instructions ahead and no further.
 template <class Out>
 class Pending {
  public:
@@ -73,7 +73,8 @@ struct Amx {
     uint16_t* rows;
     int stride;
     void operator()(int row, int column, __m512 product) const {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows + row * stride + column), (__m256i)_mm512_cvtneps_pbh(product));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows + row * stride + column),
+                          (__m256i)_mm512_cvtneps_pbh(product));
     }
   };
 
@@ -97,7 +98,8 @@ struct Amx {
 
   // Tiles 0 and 1: sums of the first 16 tokens; 2 and 3: of the other 16, where there are `both`.
   template <class Out>
-  static void multiplyBlock(const uint8_t* codes, int stride, const int8_t* panel, int steps, bool both, const Pending<Out>& pending) {
+  static void multiplyBlock(const uint8_t* codes, int stride, const int8_t* panel, int steps, bool both,
+                            const Pending<Out>& pending) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -125,8 +127,8 @@ struct Amx {
     _tile_stored(3, sums + TILE_ROWS * PANEL + LANES, PANEL * 4);
   }
 
-  static void attend(const Model& model, const Layer& layer, const uint16_t* projected, int tokens, const float* headWeights,
-                     uint8_t* codes, float* received, Scratch& scratch) {
+  static void attend(const Model& model, const Layer& layer, const uint16_t* projected, int tokens,
+                     const float* headWeights, uint8_t* codes, float* received, Scratch& scratch) {
     const int size = model.hidden / model.heads;
     const int stride = 3 * model.hidden;
     const int keys = roundUp(tokens, BLOCK);
@@ -231,8 +233,8 @@ struct Amx {
     }
   }
 
-  // Exponentials of a query's scores as bfloat16 [keys], 0 behind `tokens`; returns what they are to be multiplied with to
-  // be probabilities. Adds those to `received` unless that is null.
+  // Exponentials of a query's scores as bfloat16 [keys], 0 behind `tokens`; returns what they are to be multiplied with
+  // to be probabilities. Adds those to `received` unless that is null.
   static float softmax(float* scores, int tokens, int keys, float headWeight, float* received, uint16_t* out) {
     const float total = exponentials(scores, tokens, [&](int key, __m512 power) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + key), (__m256i)_mm512_cvtneps_pbh(power));
@@ -246,8 +248,8 @@ struct Amx {
   }
 
   // Exponentials x values, times `inverse` -> codes of the contexts.
-  static void gather(const uint16_t* powers, int keys, const uint16_t* valueTiles, int size, int rows, const float* inverse,
-                     const Rounding& rounding, int channel, uint8_t* codes, int codeStride) {
+  static void gather(const uint16_t* powers, int keys, const uint16_t* valueTiles, int size, int rows,
+                     const float* inverse, const Rounding& rounding, int channel, uint8_t* codes, int codeStride) {
     alignas(64) float sums[TILE_ROWS * PAIR];
     const __m512i zeroPoint = _mm512_set1_epi32(rounding.zeroPoint);
     for (int i = 0; i < size; i += PAIR) {

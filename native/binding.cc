@@ -1,12 +1,12 @@
 // What JavaScript sees (src/model/native-encoder.ts has its types):
 //
 //   instructions() -> "amx" | "vnni" | "none"
-//   open(key, instructions, read) -> encoder     `read` is called for the weights unless a thread has those of `key` open
-//   layers(encoder) -> how many the model has
-//   encode(encoder, ids, lengths, layers, rowTokens, hiddenStates | undefined, receivedAttention | undefined)
+//   open(key, instructions, read) -> encoder     `read` is called for the weights unless a thread has those of `key`
+//   open layers(encoder) -> how many the model has encode(encoder, ids, lengths, layers, rowTokens, hiddenStates |
+//   undefined, receivedAttention | undefined)
 //
-// Weights are shared by all threads; an encoder belongs to one. Nothing here trusts its arguments: a wrong size or an id
-// beyond the vocabulary is an exception.
+// Weights are shared by all threads; an encoder belongs to one. Nothing here trusts its arguments: a wrong size or an
+// id beyond the vocabulary is an exception.
 #include <node_api.h>
 
 #include <map>
@@ -35,11 +35,17 @@ void check(napi_env env, napi_status status) {
 template <class T>
 constexpr napi_typedarray_type arrayType();
 template <>
-constexpr napi_typedarray_type arrayType<float>() { return napi_float32_array; }
+constexpr napi_typedarray_type arrayType<float>() {
+  return napi_float32_array;
+}
 template <>
-constexpr napi_typedarray_type arrayType<int8_t>() { return napi_int8_array; }
+constexpr napi_typedarray_type arrayType<int8_t>() {
+  return napi_int8_array;
+}
 template <>
-constexpr napi_typedarray_type arrayType<int32_t>() { return napi_int32_array; }
+constexpr napi_typedarray_type arrayType<int32_t>() {
+  return napi_int32_array;
+}
 
 template <class T>
 struct Span {
@@ -55,7 +61,8 @@ Span<T> arrayOf(napi_env env, napi_value value, const char* what) {
   size_t count = 0;
   void* data = nullptr;
   if (is) check(env, napi_get_typedarray_info(env, value, &type, &count, &data, nullptr, nullptr));
-  if (!is || type != arrayType<T>()) throw std::invalid_argument(std::string(what) + " is not a typed array of its type");
+  if (!is || type != arrayType<T>())
+    throw std::invalid_argument(std::string(what) + " is not a typed array of its type");
   return {static_cast<T*>(data), count};
 }
 
@@ -94,7 +101,8 @@ class Reader {
   const T* array(const char* name, size_t count) const {
     const Span<T> span = arrayOf<T>(env_, value(name), name);
     if (span.count != count) {
-      throw std::invalid_argument(std::string(name) + " has " + std::to_string(span.count) + " values, not " + std::to_string(count));
+      throw std::invalid_argument(std::string(name) + " has " + std::to_string(span.count) + " values, not " +
+                                  std::to_string(count));
     }
     return span.data;
   }
@@ -116,8 +124,13 @@ class Reader {
   napi_value object_;
 };
 
+template <class T>
+const T* kept(Weights& weights, const Reader& reader, const char* name, size_t count) {
+  return weights.keep(reader.array<T>(name, count), count);
+}
+
 Norm normOf(Weights& weights, const Reader& reader, int hidden) {
-  return {weights.keep(reader.array<float>("scale", hidden), hidden), weights.keep(reader.array<float>("bias", hidden), hidden)};
+  return {kept<float>(weights, reader, "scale", hidden), kept<float>(weights, reader, "bias", hidden)};
 }
 
 Rounding roundingOf(Weights& weights, const Reader& reader, int channels) {
@@ -125,8 +138,14 @@ Rounding roundingOf(Weights& weights, const Reader& reader, int channels) {
 }
 
 Linear linearOf(Weights& weights, const Reader& reader, int inputs, int outputs, const Rounding& input) {
-  const auto* codes = reader.array<int8_t>("codes", static_cast<size_t>(inputs) * outputs);
-  return weights.keep(PlainLinear{inputs, outputs, codes, reader.array<float>("scales", outputs), reader.array<float>("bias", outputs), input.zeroPoint});
+  PlainLinear plain{};
+  plain.inputs = inputs;
+  plain.outputs = outputs;
+  plain.codes = reader.array<int8_t>("codes", static_cast<size_t>(inputs) * outputs);
+  plain.scales = reader.array<float>("scales", outputs);
+  plain.bias = reader.array<float>("bias", outputs);
+  plain.zeroPoint = input.zeroPoint;
+  return weights.keep(plain);
 }
 
 Layer layerOf(Weights& weights, const Reader& reader, int hidden, int wide) {
@@ -154,17 +173,19 @@ std::shared_ptr<const Weights> weightsOf(const Reader& reader) {
   model.epsilon = static_cast<float>(reader.number("epsilon"));
   const int hidden = model.hidden, wide = reader.integer("wide");
   if (hidden <= 0 || hidden % STEP || model.heads <= 0 || hidden % (model.heads * BLOCK) || wide <= 0 || wide % PANEL) {
-    throw std::invalid_argument("sizes do not fit: hidden is a multiple of 64, heads of 32, the feed-forward network of 32");
+    throw std::invalid_argument(
+        "sizes do not fit: hidden is a multiple of 64, heads of 32, the feed-forward network of 32");
   }
-  model.words = weights->keep(reader.array<int8_t>("words", static_cast<size_t>(model.vocabulary) * hidden), static_cast<size_t>(model.vocabulary) * hidden);
-  model.wordSteps = weights->keep(reader.array<float>("wordSteps", model.vocabulary), model.vocabulary);
-  model.positionRows = weights->keep(reader.array<float>("positionRows", static_cast<size_t>(model.positions) * hidden), static_cast<size_t>(model.positions) * hidden);
+  model.words = kept<int8_t>(*weights, reader, "words", static_cast<size_t>(model.vocabulary) * hidden);
+  model.wordSteps = kept<float>(*weights, reader, "wordSteps", model.vocabulary);
+  model.positionRows = kept<float>(*weights, reader, "positionRows", static_cast<size_t>(model.positions) * hidden);
   model.embeddingNorm = normOf(*weights, reader.object("embeddingNorm"), hidden);
-  if (reader.has("headWeights")) model.headWeights = weights->keep(reader.array<float>("headWeights", model.heads), model.heads);
+  if (reader.has("headWeights")) model.headWeights = kept<float>(*weights, reader, "headWeights", model.heads);
   const Reader layers = reader.object("layers");
   model.layerCount = static_cast<int>(layers.length());
   if (model.layerCount == 0) throw std::invalid_argument("there are no layers");
-  for (uint32_t i = 0; i < layers.length(); i++) weights->layers.push_back(layerOf(*weights, layers.at(i), hidden, wide));
+  for (uint32_t i = 0; i < layers.length(); i++)
+    weights->layers.push_back(layerOf(*weights, layers.at(i), hidden, wide));
   model.layers = weights->layers.data();
   return weights;
 }
@@ -231,12 +252,15 @@ void checkBatch(const Model& model, const Batch& batch) {
   int64_t tokens = 0;
   for (int text = 0; text < batch.texts; text++) {
     const int length = batch.lengths[text];
-    if (length < 1 || length > longest) throw std::invalid_argument("a text has " + std::to_string(length) + " tokens; 1 to " + std::to_string(longest) + " fit");
+    if (length < 1 || length > longest)
+      throw std::invalid_argument("a text has " + std::to_string(length) + " tokens; 1 to " + std::to_string(longest) +
+                                  " fit");
     tokens += length;
   }
   if (tokens != batch.tokens) throw std::invalid_argument("lengths do not add up to the number of ids");
   for (int at = 0; at < batch.tokens; at++) {
-    if (batch.ids[at] < 0 || batch.ids[at] >= model.vocabulary) throw std::invalid_argument("there is no token " + std::to_string(batch.ids[at]));
+    if (batch.ids[at] < 0 || batch.ids[at] >= model.vocabulary)
+      throw std::invalid_argument("there is no token " + std::to_string(batch.ids[at]));
   }
 }
 

@@ -2,12 +2,12 @@
 //
 //   Isa::Projected                what queries, keys and values are kept as
 //   Isa::Session                  set up while a pass runs
-//   Isa::multiply(codes, stride, rows, linear, out)   calls out(row, column, sixteen floats) for every part of the product
-//   Isa::StoreProjected           such an `out`, for the projection
-//   Isa::attend(...)              the attention of one text
+//   Isa::multiply(codes, stride, rows, linear, out)   calls out(row, column, sixteen floats) for every part of the
+//   product Isa::StoreProjected           such an `out`, for the projection Isa::attend(...)              the attention
+//   of one text
 //
-// Everything but attention concerns a token by itself. So a text's vector depends on no other text of its batch, and there
-// is no padding: texts lie one behind the other.
+// Everything but attention concerns a token by itself. So a text's vector depends on no other text of its batch, and
+// there is no padding: texts lie one behind the other.
 #pragma once
 
 #include "lanes.h"
@@ -53,7 +53,8 @@ inline void embed(const Model& model, int32_t id, int place, float* row, uint8_t
   roundRow(row, hidden, model.layers[0].hidden, codes);
 }
 
-// What follows attention, for up to ROWS tokens; `next` rounds the result for the layer behind, null after the last one.
+// What follows attention, for up to ROWS tokens; `next` rounds the result for the layer behind, null after the last
+// one.
 template <class Isa>
 void feedForward(const Model& model, const Layer& layer, const Rounding* next, int first, int rows, Scratch& scratch) {
   const int hidden = model.hidden;
@@ -120,7 +121,9 @@ void forward(const Model& model, const Batch& batch, Scratch& scratch) {
                     typename Isa::StoreProjected{projected + static_cast<size_t>(first) * 3 * hidden, 3 * hidden});
     }
     for (int text = 0, at = 0; text < batch.texts; at += batch.lengths[text++]) {
-      float* received = last && batch.receivedAttention ? batch.receivedAttention + static_cast<size_t>(text) * batch.rowTokens : nullptr;
+      float* received = last && batch.receivedAttention
+                            ? batch.receivedAttention + static_cast<size_t>(text) * batch.rowTokens
+                            : nullptr;
       Isa::attend(model, layer, projected + static_cast<size_t>(at) * 3 * hidden, batch.lengths[text],
                   number == model.layerCount - 1 ? model.headWeights : nullptr, codes + at * hidden, received, scratch);
     }

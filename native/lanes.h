@@ -18,8 +18,8 @@ inline __m512 exp2(__m512 x) {
   return _mm512_scalef_ps(power, x);
 }
 
-// GELU, x * Phi(x) = max(x, 0) - |x| Phi(-|x|), to 2e-5: the latter by a polynomial in t, which is -1 to 1 for |x| of 0 to
-// 4.5, beyond which it is 0 to the same precision. What comes of it is rounded to a code whose step is about 0.02.
+// GELU, x * Phi(x) = max(x, 0) - |x| Phi(-|x|), to 2e-5: the latter by a polynomial in t, which is -1 to 1 for |x| of 0
+// to 4.5, beyond which it is 0 to the same precision. What comes of it is rounded to a code whose step is about 0.02.
 inline __m512 gelu(__m512 x) {
   const __m512 magnitude = _mm512_min_ps(_mm512_abs_ps(x), _mm512_set1_ps(4.5f));
   const __m512 t = _mm512_fmsub_ps(magnitude, _mm512_set1_ps(2.0f / 4.5f), _mm512_set1_ps(1.0f));

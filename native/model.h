@@ -1,8 +1,8 @@
-// The weights of a BERT encoder in static int8, laid out for the processor. What is here is read-only once it is loaded,
-// and shared by all threads of the process.
+// The weights of a BERT encoder in static int8, laid out for the processor. What is here is read-only once it is
+// loaded, and shared by all threads of the process.
 //
-// A value x is held as the code c = clamp(round(x * multiplier) + zeroPoint, 0, 255); see trainer/export/int8_plan.py for
-// how its scales are chosen, and trainer/export/int8_graph.py for the ONNX graph that computes the same.
+// A value x is held as the code c = clamp(round(x * multiplier) + zeroPoint, 0, 255); see trainer/export/int8_plan.py
+// for how its scales are chosen, and trainer/export/int8_graph.py for the ONNX graph that computes the same.
 #pragma once
 
 #include <cstdint>
@@ -58,9 +58,9 @@ struct Model {
   int heads;   // hidden / heads is a multiple of 32
   int layerCount;
   float epsilon;
-  const int8_t* words;         // [vocabulary, hidden]
-  const float* wordSteps;      // [vocabulary]
-  const float* positionRows;   // [positions, hidden]: position and token type 0, added
+  const int8_t* words;        // [vocabulary, hidden]
+  const float* wordSteps;     // [vocabulary]
+  const float* positionRows;  // [positions, hidden]: position and token type 0, added
   Norm embeddingNorm;
   const Layer* layers;
   const float* headWeights;  // [heads], of the last layer's received attention; null: all 1

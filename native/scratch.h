@@ -1,5 +1,5 @@
-// What a forward pass writes in between, kept from batch to batch by each thread. Buffers only grow, and start as zeros:
-// rows behind the last token are read by whole blocks, and must hold finite numbers.
+// What a forward pass writes in between, kept from batch to batch by each thread. Buffers only grow, and start as
+// zeros: rows behind the last token are read by whole blocks, and must hold finite numbers.
 #pragma once
 
 #include <cstddef>
@@ -46,14 +46,14 @@ constexpr int ROWS = 64;
 
 class Scratch {
  public:
-  Buffer<float> hidden;      // [rows, hidden]
-  Buffer<uint8_t> codes;     // [rows, hidden]: hidden states as codes, or contexts
-  Buffer<char> projected;    // [rows, 3 hidden], of 2 or 4 bytes
-  Buffer<float> sums;        // [ROWS, hidden]
-  Buffer<uint8_t> widened;   // [ROWS, intermediate]
-  Buffer<char> keys;         // [tokens of a text, head size], rearranged
-  Buffer<char> values;       // [tokens of a text, head size], rearranged
-  Buffer<float> scores;      // [some queries, tokens of a text]
+  Buffer<float> hidden;        // [rows, hidden]
+  Buffer<uint8_t> codes;       // [rows, hidden]: hidden states as codes, or contexts
+  Buffer<char> projected;      // [rows, 3 hidden], of 2 or 4 bytes
+  Buffer<float> sums;          // [ROWS, hidden]
+  Buffer<uint8_t> widened;     // [ROWS, intermediate]
+  Buffer<char> keys;           // [tokens of a text, head size], rearranged
+  Buffer<char> values;         // [tokens of a text, head size], rearranged
+  Buffer<float> scores;        // [some queries, tokens of a text]
   Buffer<char> probabilities;  // [some queries, tokens of a text]
 };
 

@@ -32,7 +32,9 @@ struct Vnni {
   struct StoreProjected {
     float* rows;
     int stride;
-    void operator()(int row, int column, __m512 product) const { _mm512_storeu_ps(rows + row * stride + column, product); }
+    void operator()(int row, int column, __m512 product) const {
+      _mm512_storeu_ps(rows + row * stride + column, product);
+    }
   };
 
   template <class Out>
@@ -46,11 +48,11 @@ struct Vnni {
     }
   }
 
-  // Rows behind `rows` are computed and thrown away. Rows are counted by a parameter pack, because only what is unrolled
-  // that early stays in registers.
+  // Rows behind `rows` are computed and thrown away. Rows are counted by a parameter pack, because only what is
+  // unrolled that early stays in registers.
   template <class Out, int... I>
-  static void multiplyBlock(const uint8_t* codes, int stride, const int8_t* panel, const Linear& linear, int column, int row,
-                            int rows, const Out& out, std::integer_sequence<int, I...>) {
+  static void multiplyBlock(const uint8_t* codes, int stride, const int8_t* panel, const Linear& linear, int column,
+                            int row, int rows, const Out& out, std::integer_sequence<int, I...>) {
     __m512i left[] = {(static_cast<void>(I), _mm512_setzero_si512())...};
     __m512i right[] = {(static_cast<void>(I), _mm512_setzero_si512())...};
     const uint8_t* rowCodes[] = {codes + I * stride...};
@@ -73,8 +75,8 @@ struct Vnni {
     if (wanted) out(row, column, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, bias));
   }
 
-  static void attend(const Model& model, const Layer& layer, const float* projected, int tokens, const float* headWeights,
-                     uint8_t* codes, float* received, Scratch& scratch) {
+  static void attend(const Model& model, const Layer& layer, const float* projected, int tokens,
+                     const float* headWeights, uint8_t* codes, float* received, Scratch& scratch) {
     const int size = model.hidden / model.heads;
     const int keys = roundUp(tokens, BLOCK);
     auto* columns = reinterpret_cast<float*>(scratch.keys.reserve(sizeof(float) * size * keys));
@@ -126,7 +128,8 @@ struct Vnni {
 
   // Scores -> probabilities, in place; adds them to `received` unless that is null.
   static void softmax(float* scores, int tokens, float headWeight, float* received) {
-    const float total = exponentials(scores, tokens, [&](int key, __m512 value) { _mm512_storeu_ps(scores + key, value); });
+    const float total =
+        exponentials(scores, tokens, [&](int key, __m512 value) { _mm512_storeu_ps(scores + key, value); });
     const __m512 inverse = _mm512_set1_ps(1.0f / total);
     for (int key = 0; key < tokens; key += LANES) {
       _mm512_storeu_ps(scores + key, _mm512_mul_ps(_mm512_loadu_ps(scores + key), inverse));
@@ -135,8 +138,8 @@ struct Vnni {
   }
 
   // Probabilities x values -> codes of the contexts.
-  static void gather(const float* probabilities, int keys, const float* values, int stride, int tokens, int size, int rows,
-                     const Rounding& rounding, int channel, uint8_t* codes, int codeStride) {
+  static void gather(const float* probabilities, int keys, const float* values, int stride, int tokens, int size,
+                     int rows, const Rounding& rounding, int channel, uint8_t* codes, int codeStride) {
     const __m512i zeroPoint = _mm512_set1_epi32(rounding.zeroPoint);
     for (int i = 0; i < size; i += 2 * LANES) {
       __m512 sums[QUERIES_AT_ONCE][2] = {};

@@ -44,7 +44,8 @@ Linear Weights::keep(const PlainLinear& plain) {
   std::vector<int64_t> sums(plain.outputs, 0);
   for (int input = 0; input < plain.inputs; input++) {
     const int8_t* row = plain.codes + static_cast<size_t>(input) * plain.outputs;
-    // [panel][step][half][group of 4 inputs][output][input], of these sizes: PANEL * inputs, PANEL * STEP, 1024, 64, 4, 1.
+    // [panel][step][half][group of 4 inputs][output][input], of these sizes: PANEL * inputs, PANEL * STEP, 1024, 64,
+    // 4, 1.
     const size_t inPanel = static_cast<size_t>(input / STEP) * PANEL * STEP + input % STEP / 4 * 64 + input % 4;
     for (int output = 0; output < plain.outputs; output++) {
       const size_t panel = static_cast<size_t>(output / PANEL) * PANEL * inputs;
@@ -54,7 +55,8 @@ Linear Weights::keep(const PlainLinear& plain) {
   }
   for (int output = 0; output < plain.outputs; output++) {
     scales[output] = plain.scales[output];
-    bias[output] = static_cast<float>(plain.bias[output] - static_cast<double>(plain.scales[output]) * plain.zeroPoint * sums[output]);
+    bias[output] = static_cast<float>(plain.bias[output] -
+                                      static_cast<double>(plain.scales[output]) * plain.zeroPoint * sums[output]);
   }
   return {inputs, outputs, panels, scales, bias};
 }

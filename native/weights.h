@@ -9,7 +9,8 @@
 
 namespace anchorage {
 
-// A linear layer as a graph holds it; `codes` [inputs, outputs] row by row, `zeroPoint` that of what it is multiplied with.
+// A linear layer as a graph holds it; `codes` [inputs, outputs] row by row, `zeroPoint` that of what it is multiplied
+// with.
 struct PlainLinear {
   int inputs;
   int outputs;
@@ -29,7 +30,7 @@ class Weights {
   const int8_t* keep(const int8_t* values, size_t count);
   // Multipliers of `channels` values, and 0 up to the next STEP.
   Rounding keep(const float* multipliers, int channels, int zeroPoint);
-  // In panels, see model.h; throws std::invalid_argument where a zero point is no code.
+  // In panels, see model.h.
   Linear keep(const PlainLinear& plain);
 
  private:
