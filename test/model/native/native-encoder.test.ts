@@ -67,6 +67,7 @@ const text = (tokens: number, from = 1000) =>
   );
 const sum = (values: Float32Array): number => values.reduce((total, value) => total + value, 0);
 
+// Not where the processor has no such instructions, or no compiler made the code: there ONNX Runtime computes everything.
 describe.skipIf(noNativeCode).each(available)('native code for %s', (instructions) => {
   const weights = readStaticInt8(readFileSync(graph))!;
   const handle = addon!.open(graph, instructions, () => weights);
