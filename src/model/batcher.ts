@@ -71,6 +71,11 @@ export class BatchQueue<T extends Queued> {
     return queue.take(this.#budget(lane, nowMs, idleWorkers));
   }
 
+  /** The best batch of queries now, for a worker that does nothing else; empty where none waits. */
+  takeQueries(nowMs: number): T[] {
+    return this.#lanes.query.take(this.#budget('query', nowMs, 1));
+  }
+
   #nextLane(nowMs: number): Lane {
     const { query, bulk } = this.#lanes;
     if (query.size === 0) return 'bulk';

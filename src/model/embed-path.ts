@@ -11,16 +11,10 @@ import type { EmbedRequest } from './embed-request.js';
 import { EmbedTask } from './embed-task.js';
 import { cacheKey, EmbeddingCache } from './embedding-cache.js';
 import type { Lane } from './embedding-types.js';
+import type { EncoderOptions } from './encoder.js';
 import type { LengthPolicy } from './input.js';
 import { TokenizationQueue } from './tokenization-queue.js';
-import type {
-  InferenceInfo,
-  InferenceWorkerData,
-  TokenizerInfo,
-  TokenizerReply,
-  TokenizerRequest,
-  Work,
-} from './worker-messages.js';
+import type { InferenceInfo, TokenizerInfo, TokenizerReply, TokenizerRequest, Work } from './worker-messages.js';
 import { WorkerPool } from './worker-pool.js';
 
 export interface EmbedPathOptions {
@@ -28,7 +22,7 @@ export interface EmbedPathOptions {
   readonly batchTokensMax: number;
   readonly queueTextsMax: number;
   readonly cacheBytesMax: number;
-  readonly data: InferenceWorkerData;
+  readonly data: EncoderOptions;
   readonly metrics: Metrics;
   readonly tracer?: Tracer | undefined;
 }

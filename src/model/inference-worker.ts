@@ -11,7 +11,7 @@ import type { InferenceInfo, InferenceReply, InferenceRequest, InferenceWorkerDa
 import { serve } from './worker-serve.js';
 
 await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo>(async (data) => {
-  giveWay();
+  if (data.givesWay) giveWay();
   const encoder = await loadEncoder(data);
   return {
     info: { hidden: await firstPass(encoder, data.manifest), engine: encoder.engine },

@@ -38,7 +38,10 @@ export type Work =
   | { readonly kind: 'tokens' }
   | { readonly kind: 'anchors'; readonly gamma: number };
 
-export type InferenceWorkerData = EncoderOptions;
+export interface InferenceWorkerData extends EncoderOptions {
+  /** Whether the thread leaves the cores to threads that answer, see thread-priority.ts. */
+  readonly givesWay: boolean;
+}
 
 export interface InferenceInfo {
   /** Length of a hidden state; undefined where the graph gives none. */

@@ -2,6 +2,9 @@
  * The inference threads and what they do next. An idle worker takes the best batch that the queue has now; nothing waits
  * for a batch to fill up.
  *
+ * Where the engine shares its weights among threads, there is one more, for queries that come while all others compute bulk
+ * batches: it runs at once, at a higher priority than they have, and costs no copy of the weights.
+ *
  * What fails, fails alone: a batch that the model cannot compute is halved until the text at fault is by itself. A
  * worker that dies is replaced, and its batch is run once more; if it dies again, the batch is halved likewise.
  */
@@ -11,6 +14,7 @@ import type { Tracer } from '../trace.js';
 import { BatchQueue } from './batcher.js';
 import type { EmbedTask } from './embed-task.js';
 import type { Lane } from './embedding-types.js';
+import type { EncoderOptions } from './encoder.js';
 import type { InferenceInfo, InferenceReply, InferenceRequest, InferenceWorkerData } from './worker-messages.js';
 import { WorkerSlot } from './worker-slot.js';
 import { WorkerDied } from './worker-thread.js';
@@ -18,7 +22,7 @@ import { WorkerDied } from './worker-thread.js';
 export interface PoolOptions {
   readonly workers: number;
   readonly batchTokensMax: number;
-  readonly data: InferenceWorkerData;
+  readonly data: EncoderOptions;
   readonly metrics: Metrics;
   readonly tracer?: Tracer | undefined;
 }
@@ -27,6 +31,7 @@ type Slot = WorkerSlot<InferenceRequest, InferenceReply, InferenceInfo>;
 
 interface Seat {
   readonly slot: Slot;
+  readonly queriesOnly: boolean;
   busy: boolean;
 }
 
@@ -43,6 +48,7 @@ const NEWEST_SHARE = 0.1;
 
 export class WorkerPool {
   readonly info: InferenceInfo;
+  /** Those that take any batch, and then the one for queries, where there is one. */
   readonly #seats: readonly Seat[];
   readonly #queue: BatchQueue<EmbedTask>;
   readonly #metrics: Metrics;
@@ -58,18 +64,24 @@ export class WorkerPool {
 
   /** Starts all threads side by side; rejects, with none left running, where one cannot be started. */
   static async open(options: PoolOptions): Promise<WorkerPool> {
-    const starts = Array.from({ length: options.workers }, () => WorkerSlot.open('inference-worker', options.data));
-    const results = await Promise.allSettled(starts);
-    const slots = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value as Slot] : []));
-    const failed = results.find((result) => result.status === 'rejected');
-    if (!failed) return new WorkerPool(slots, options);
-    await Promise.all(slots.map((slot) => slot.close()));
-    throw failed.reason;
+    const slots = await openSlots(options.workers, { ...options.data, givesWay: true });
+    if (slots[0]!.info.engine === 'onnxruntime') return new WorkerPool(slots, [], options);
+    try {
+      return new WorkerPool(slots, await openSlots(1, { ...options.data, givesWay: false }), options);
+    } catch (error) {
+      await Promise.all(slots.map((slot) => slot.close()));
+      throw error;
+    }
   }
 
-  private constructor(slots: readonly Slot[], { batchTokensMax, metrics, tracer }: PoolOptions) {
+  private constructor(
+    general: readonly Slot[],
+    forQueries: readonly Slot[],
+    { batchTokensMax, metrics, tracer }: PoolOptions,
+  ) {
+    const slots = [...general, ...forQueries];
     this.info = slots[0]!.info;
-    this.#seats = slots.map((slot) => ({ slot, busy: false }));
+    this.#seats = slots.map((slot) => ({ slot, queriesOnly: forQueries.includes(slot), busy: false }));
     this.#queue = new BatchQueue({ batchTokensMax });
     this.#metrics = metrics;
     this.#tracer = tracer;
@@ -86,9 +98,14 @@ export class WorkerPool {
 
   /** Why texts cannot be computed now; undefined where they can. */
   get problem(): string | undefined {
-    if (!this.#seats.some(({ slot }) => slot.up)) return 'no inference thread is running';
+    if (!this.#generalUp) return 'no inference thread is running';
     if (this.#failuresInARow < FAILURES_IN_A_ROW) return undefined;
     return `the last ${this.#failuresInARow} forward passes failed: ${this.#lastFailure}`;
+  }
+
+  /** Whether bulk work can be computed. */
+  get #generalUp(): boolean {
+    return this.#seats.some(({ slot, queriesOnly }) => slot.up && !queriesOnly);
   }
 
   /** When a forward pass last succeeded, by performance.now(); every thread began with one. */
@@ -102,7 +119,8 @@ export class WorkerPool {
 
   /** Seconds until so many texts would be done, at the rate measured lately. */
   secondsFor(texts: number): number {
-    return (texts * this.#workerMsPerText) / this.#seats.length / 1000;
+    const workers = this.#seats.filter(({ queriesOnly }) => !queriesOnly).length;
+    return (texts * this.#workerMsPerText) / workers / 1000;
   }
 
   push(task: EmbedTask): void {
@@ -129,7 +147,9 @@ export class WorkerPool {
     for (;;) {
       const idle = this.#seats.filter(({ slot, busy }) => slot.up && !busy);
       const [seat] = idle;
-      const batch = seat && this.#next(idle.length);
+      if (!seat) break;
+      const general = idle.filter(({ queriesOnly }) => !queriesOnly).length;
+      const batch = seat.queriesOnly ? this.#nextQueries() : this.#next(general);
       if (!batch) break;
       this.#run(seat, batch);
     }
@@ -149,7 +169,15 @@ export class WorkerPool {
     const again = this.#again.shift();
     if (again) return again;
     const now = performance.now();
-    const tasks = this.#queue.take(now, idleWorkers);
+    return this.#taken(this.#queue.take(now, idleWorkers), now);
+  }
+
+  #nextQueries(): Batch | undefined {
+    const now = performance.now();
+    return this.#taken(this.#queue.takeQueries(now), now);
+  }
+
+  #taken(tasks: readonly EmbedTask[], now: number): Batch | undefined {
     for (const task of tasks) {
       task.queueMs = now - task.queuedAt;
       this.#metrics.stageDuration.observe({ stage: 'queue' }, task.queueMs / 1000);
@@ -234,10 +262,21 @@ export class WorkerPool {
 
   /** With no thread left, what waits would wait for nothing. */
   #restartFailed(error: Error): void {
-    if (this.#seats.some(({ slot }) => slot.up)) return;
+    if (this.#generalUp) return;
     const failure = () => new AnchorageError('UNHEALTHY', `no inference thread can be started: ${error.message}`);
     for (let batch = this.#next(1); batch; batch = this.#next(1)) for (const task of batch.tasks) task.fail(failure);
   }
+}
+
+/** Starts threads side by side; rejects, with none left running, where one cannot be started. */
+async function openSlots(count: number, data: InferenceWorkerData): Promise<Slot[]> {
+  const starts = Array.from({ length: count }, () => WorkerSlot.open('inference-worker', data));
+  const results = await Promise.allSettled(starts);
+  const slots = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value as Slot] : []));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (!failed) return slots;
+  await Promise.all(slots.map((slot) => slot.close()));
+  throw failed.reason;
 }
 
 const tokensOf = (tasks: readonly EmbedTask[]): number => tasks.reduce((sum, task) => sum + task.tokens, 0);

@@ -2,17 +2,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMetrics } from '../../src/metrics.js';
 import { EmbedTask } from '../../src/model/embed-task.js';
 import { readManifest } from '../../src/model/manifest.js';
+import { nativeAddon } from '../../src/model/native-addon.js';
 import { WorkerPool } from '../../src/model/worker-pool.js';
 import { defaultFolder } from '../model/real-embedder.js';
 import { crash, crashNewThreads, livingThreads } from './threads.js';
 
+const noNativeCode = (nativeAddon()?.instructions() ?? 'none') === 'none';
 const metrics = createMetrics();
 let pool: WorkerPool;
 beforeAll(async () => {
   const data = {
     folder: defaultFolder,
     manifest: await readManifest(defaultFolder),
-    engine: 'auto',
+    engine: 'onnxruntime',
     device: 'cpu',
     threads: 1,
   } as const;
@@ -24,12 +26,17 @@ const policy = { maxTokens: 512, truncate: true, direction: 'right' } as const;
 /** Beyond the model's table of embeddings: ONNX Runtime refuses the whole batch that it is in. */
 const POISON = 1_000_000;
 
-/** Hands a text straight to the pool, behind every check; resolves to its vector's length or its error's code. */
-function computed(...ids: number[]): Promise<number | string> {
+const computed = (...ids: number[]): Promise<number | string> => computedBy(pool, { lane: 'bulk', ids });
+
+/** Hands a text straight to a pool, behind every check; resolves to its vector's length or its error's code. */
+function computedBy(
+  pool: WorkerPool,
+  { lane, ids }: { lane: 'query' | 'bulk'; ids: readonly number[] },
+): Promise<number | string> {
   return new Promise((resolve) => {
     const task = new EmbedTask({
       work: { kind: 'vectors', pooling: { mode: 'mean', gamma: 0 } },
-      lane: 'bulk',
+      lane,
       policy,
       ids: Int32Array.from(ids),
       onSettled: () => undefined,
@@ -71,5 +78,43 @@ describe('the worker pool', () => {
     expect(await doomed).toBe('INFERENCE_FAILED');
     crashNewThreads(false);
     expect(await computed(101, 4001, 102)).toBe(384);
+  });
+});
+
+// Where ONNX Runtime computes, every thread would have weights of its own, and there is no thread for queries alone.
+describe.skipIf(noNativeCode)('the worker pool of the native encoder', () => {
+  let native: WorkerPool;
+  beforeAll(async () => {
+    const manifest = await readManifest(defaultFolder);
+    const data = { folder: defaultFolder, manifest, engine: 'native', device: 'cpu', threads: 1 } as const;
+    native = await WorkerPool.open({ workers: 1, batchTokensMax: 4096, data, metrics });
+  });
+  afterAll(() => native.close());
+  const long = () => Array.from({ length: 512 }, (_, i) => (i === 0 ? 101 : i === 511 ? 102 : 2000 + i));
+  const texts = async (lane: 'query' | 'bulk', ...all: number[][]) =>
+    Promise.all(all.map((ids) => computedBy(native, { lane, ids })));
+
+  it('answers a query while the batch that came before it is computed', async () => {
+    const order: string[] = [];
+    const bulk = texts('bulk', ...Array.from({ length: 8 }, long)).then(() => order.push('bulk'));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const query = texts('query', [101, 2000, 102]).then(() => order.push('query'));
+    await Promise.all([bulk, query]);
+    expect(order).toEqual(['query', 'bulk']);
+  });
+
+  it('answers queries when the thread for them has died, and bulk work never goes to that thread', async () => {
+    const [general, forQueries] = livingThreads().slice(-2);
+    const gone = crash(forQueries!);
+    expect(await texts('query', [101, 2001, 102], [101, 2002, 102])).toEqual([384, 384]);
+    await gone;
+    const both = crash(general!);
+    expect(await texts('bulk', [101, 2003, 102])).toEqual([384]);
+    await both;
+  });
+
+  it('lets a text that breaks its batch fail alone', async () => {
+    const results = await texts('bulk', [101, 2000, 102], [101, POISON, 102], [101, 2001, 102]);
+    expect(results).toEqual([384, 'INFERENCE_FAILED', 384]);
   });
 });
