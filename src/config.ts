@@ -92,7 +92,7 @@ export const SETTINGS = {
   workers: integer(
     0,
     [0, 256],
-    'inference threads, each with a session of its own; 0: as many as keep every core busy',
+    'inference threads; 0: as many as keep every core busy. The native engine adds one for queries alone',
   ),
   threadsPerWorker: integer(
     1,
