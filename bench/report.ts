@@ -25,7 +25,9 @@ export function machine(): object {
     vnni: /avx512_vnni|avx_vnni/.test(flags),
     node: process.version,
     onnxruntime: versionOf('onnxruntime-node'),
-    commit: git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', 'src', 'native') === '' ? '' : '-changed'),
+    commit:
+      git('rev-parse', '--short', 'HEAD') +
+      (git('status', '--porcelain', '--', 'src', 'native') === '' ? '' : '-changed'),
     date: new Date().toISOString().slice(0, 10),
   };
 }
