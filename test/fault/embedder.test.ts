@@ -26,14 +26,16 @@ describe('an embedder that loses threads', () => {
     await embedder.embed(['a query meanwhile'], { lane: 'query' });
     expect(embedder.health().queuedTexts).toBeGreaterThan(0);
     const threads = livingThreads();
-    expect(threads).toHaveLength(3);
+    // Two for anything and the tokenizer's; the native engine has one for queries besides.
+    const expected = embedder.engine === 'onnxruntime' ? 3 : 4;
+    expect(threads).toHaveLength(expected);
     await Promise.all(threads.map(crash));
     const { vectors, count } = await answer;
     expect(count).toBe(300);
     const last = await embedder.embed([`${wanted[299]}`], { lane: 'query', pooling: { mode: 'ata' } });
     expect(cosine(vectors.subarray(299 * 384), last.vectors)).toBeGreaterThan(0.9999);
     // A thread counts as replaced when its successor is ready, which may be after the others have done its work.
-    await vi.waitFor(async () => expect((await metrics.workerRestarts.get()).values[0]!.value).toBe(3), {
+    await vi.waitFor(async () => expect((await metrics.workerRestarts.get()).values[0]!.value).toBe(expected), {
       timeout: 10_000,
     });
     expect(embedder.health().ready).toBe(true);
@@ -72,7 +74,9 @@ describe('the health of an embedder', () => {
     await crash(inference!);
     expect(embedder.health()).toMatchObject({ ready: false, problem: 'no inference thread is running' });
     await embedder.probe();
-    expect(embedder.health()).toMatchObject({ ready: true, problem: undefined });
+    await vi.waitFor(() => expect(embedder.health()).toMatchObject({ ready: true, problem: undefined }), {
+      timeout: 10_000,
+    });
     await embedder.close();
   });
 });
