@@ -27,7 +27,7 @@ from .saved_pooling import SavedPooling
 # Scores held at once, over batch, heads, rows and tokens: 16 MiB of float32, which stays in a CPU's last-level cache.
 BLOCK_SCORES_MAX = 4 * 1024 * 1024
 # Texts of up to so many tokens are trained with plain products on a CPU (see plain_attention).
-PLAIN_TOKENS_MAX = 128
+PLAIN_TOKENS_MAX = 256
 
 
 class ReceivedAttention(torch.autograd.Function):
