@@ -12,7 +12,7 @@ Written, gzipped JSON lines of {query, positive}:
     dictionary      a word -> what it means, and what it means -> a sentence with it: short, general English
     factbook        a field of a country's entry -> what it says, as chunks like the pairs': general, geography, history, economy
 
-The order of lines is drawn with a fixed seed; the same input gives the same files.
+Which records are kept, and their order, by topic, are drawn with a fixed seed; the same input gives the same files.
 """
 
 import argparse
@@ -27,10 +27,17 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from topics import by_topic  # noqa: E402
+
 PAIRS = ("arxiv_title_abstract", "medquad", "tldr", "scitldr", "selqa")
 CHUNKS_MAX = 2  # of one positive
-# Some 5 million tokens for the teachers, in shares that leave none of the kinds of text out.
-RECORDS_MAX = {"pairs-arxiv_title_abstract": 7_000, "pairs-medquad": 6_000, "pairs-tldr": 4_000, "sentences": 5_000, "dictionary": 14_000, "factbook": 4_000}
+# So many are made of a kind, and some 1.2 million tokens of them are kept for the teachers, in shares that leave none of the kinds of text out.
+RECORDS_MADE = {"pairs-arxiv_title_abstract": 7_000, "pairs-medquad": 6_000, "pairs-tldr": 4_000, "sentences": 5_000, "dictionary": 14_000, "factbook": 4_000}
+RECORDS_KEPT = {"pairs-arxiv_title_abstract": 1_400, "pairs-medquad": 1_400, "pairs-tldr": 1_500, "pairs-scitldr": 1_000, "pairs-selqa": 2_500,
+                "sentences": 1_300, "dictionary": 4_000, "factbook": 1_200}
+TOGETHER = 8  # neighbouring lines are about like things (topics.py); `together` in the recipe
 SENTENCES_FROM = {"arxiv_title_abstract": 0.3, "medquad": 0.3, "scitldr": 0.5, "selqa": 0.0, "tldr": 0.0, "factbook": 0.5}  # share of chunks
 TOKENS = (62, 126, 254, 254)  # of a chunk, special tokens not counted: one is drawn for each text
 FIELD_WORDS_MIN, FIELD_DIGITS_MAX = 25, 0.06  # of the factbook, the latter a share of characters: what is shorter or beyond is names and numbers
@@ -58,7 +65,7 @@ def main() -> None:
         draw.shuffle(whole)
         pairs: list[tuple[str, str]] = []
         for query, positive in whole:
-            if len(pairs) >= _records_max(file):
+            if len(pairs) >= _made(file):
                 break
             for chunk in chunks(tokenizer, positive, draw.choice(TOKENS))[:CHUNKS_MAX]:
                 pairs.append((query, " ".join(chunk)))
@@ -134,14 +141,15 @@ def _dictionary(folder: Path) -> Iterator[tuple[str, str]]:
                     yield f"{words[0]}: {meaning}", example
 
 
-def _records_max(file: str) -> int:
-    return RECORDS_MAX.get(file.split(".")[0], sys.maxsize)
+def _made(file: str) -> int:
+    return RECORDS_MADE.get(file.split(".")[0], sys.maxsize)
 
 
 def _write(path: Path, records: list[tuple[str, str]], draw: random.Random) -> None:
     records = [pair for pair in dict.fromkeys(records) if pair[0].strip() and pair[1].strip() and pair[0] != pair[1]]
     draw.shuffle(records)
-    records = records[: _records_max(path.name)]
+    kept = records[: _made(path.name)][: RECORDS_KEPT[path.name.split(".")[0]]]
+    records = by_topic(kept, TOGETHER, random.Random(1))
     with gzip.GzipFile(path, "wb", mtime=0) as file:
         for query, positive in records:
             file.write((json.dumps({"query": query, "positive": positive}, ensure_ascii=False) + "\n").encode())
