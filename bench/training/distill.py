@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--share", type=float, default=0.3, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
     parser.add_argument("--only-train", action="store_true", help="stop behind the runs of --seeds")
     parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16", help="of teacher, training and judging")
@@ -82,7 +82,8 @@ def _finish(arguments: argparse.Namespace, teachers: dict[str, Path]) -> None:
         if len(trained) > 1 and not soup.is_dir():
             _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", soup)
         _save_base(arguments.base, soup, model.with_name("base"))
-        _run("fuse", "--model", soup, "--share", arguments.share, "--model", model.with_name("base"), "--share", 1 - arguments.share, "--output", model)
+        # The base first: what is fused reads as far as the first of the models.
+        _run("fuse", "--model", model.with_name("base"), "--share", 1 - arguments.share, "--model", soup, "--share", arguments.share, "--output", model)
     if not version.is_dir():
         _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8",
              "--output", output / "models", "--license", "apache-2.0",
