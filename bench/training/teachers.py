@@ -92,7 +92,7 @@ def main() -> None:
         row = [f"{figures['value']:.2f}{'*' if figures['p'] < 0.05 else ''}" for figures in found[name].values()]
         print(f"| {name} |", " | ".join(row), f"| {np.mean([figures['value'] for figures in found[name].values()]):.2f} |", flush=True)
     about = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items() if key in ("max_tokens", "precision", "queries_max", "documents_max")}
-    arguments.output.write_text(json.dumps({"about": about, "figures": found}, indent=1) + "\n", encoding="utf-8")
+    arguments.output.write_text(json.dumps({"about": about, "figures": found}, indent=2) + "\n", encoding="utf-8")
 
 
 def _sample(path: Path) -> list[TextAndRole]:
