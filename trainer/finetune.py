@@ -35,7 +35,7 @@ from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
 from trainer.run_log import RunLog
-from trainer.teacher import open_teacher
+from trainer.teachers import open_teacher
 from trainer.training_model import finish, pooling_facts, prepare
 
 # What may differ between the command that began a run and the one that goes on with it: nothing that moves the loss.
@@ -77,7 +77,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     weights = trained_weights(model)
     optimizer = _optimizer(weights, recipe.optimizer)
     gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers),
-                               open_teacher(recipe, processes.rank))
+                               open_teacher(recipe, sources, processes.rank))
     judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
@@ -154,7 +154,7 @@ def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[l
         check_order(stage.order)
         own = [stores[source.path] for source in stage.sources]
         stages.append(Stage(own, [source.weight for source in stage.sources], stage.batch, stage.steps * recipe.accumulate, stage.order,
-                            recipe.seed * 1000 + i))
+                            recipe.seed * 1000 + i, [source.together for source in stage.sources]))
         losses.append([build_loss(source.loss or stage.loss, f"stages[{i}].loss") for source in stage.sources])
     return stages, losses, list(stores.values())
 

@@ -27,6 +27,7 @@ class Source:
     query_prompt: str = ""
     document_prompt: str = ""
     in_batch: bool = True  # False for STS and classification records, whose other texts are no negatives
+    together: int = 1  # so many consecutive records of the file stay in one batch, whose negatives are then as near as the file has them
     loss: dict[str, Any] | None = None  # instead of the stage's
 
 
@@ -51,6 +52,17 @@ class Optimizer:
     warmup: float = 0.1  # share of the steps
     schedule: str = "linear"  # linear | cosine | constant, after the warmup
     clip: float = 1.0  # norm of the gradient
+
+
+@dataclass(frozen=True)
+class TeacherShare:
+    """One of several teachers, whose similarities are averaged (trainer/teachers.py)."""
+
+    folder: str  # as `teacher`
+    weight: float = 1.0  # relative, over cosines that are centred and scaled alike
+    own_prompts: bool = True
+    query_prompt: str = ""
+    document_prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,8 @@ class Recipe:
     lora: Lora | None = None
     exit_layers: list[int] = field(default_factory=list)  # for the two_dimensional loss
     teacher: str = ""  # folder of a sentence-transformers model or a model version, for distillation and the filter
-    teacher_cache: str = ""  # folder that keeps the teacher's vectors; `trainer teach` fills it beforehand
+    teachers: list[TeacherShare] = field(default_factory=list)  # instead of `teacher`: several, as one
+    teacher_cache: str = ""  # folder that keeps the teachers' vectors; `trainer teach` fills it beforehand
     teacher_own_prompts: bool = True  # where the recipe gives none; False: the same vector for a text in either role
     teacher_query_prompt: str = ""
     teacher_document_prompt: str = ""
@@ -191,7 +204,8 @@ def _check(recipe: Recipe) -> None:
     positive = {"max_tokens": recipe.max_tokens, "micro_batch": recipe.micro_batch, "accumulate": recipe.accumulate,
                 "checkpoint_every": recipe.checkpoint_every, "checkpoints_kept": recipe.checkpoints_kept}
     for i, stage in enumerate(recipe.stages):
-        positive |= {f"stages[{i}].steps": stage.steps, f"stages[{i}].batch": stage.batch, f"stages[{i}].sources": len(stage.sources)}
+        positive |= {f"stages[{i}].steps": stage.steps, f"stages[{i}].batch": stage.batch, f"stages[{i}].sources": len(stage.sources),
+                     **{f"stages[{i}].sources[{j}].together": source.together for j, source in enumerate(stage.sources)}}
     for name, value in {**positive, "stages": len(recipe.stages)}.items():
         if value < 1:
             raise InputError(f"{name} must be at least 1")

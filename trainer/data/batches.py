@@ -30,8 +30,11 @@ class TextBatch:
 class Stage:
     """The batches of one stage of the schedule."""
 
-    def __init__(self, stores: Sequence[RecordStore], weights: Sequence[float], batch: int, steps: int, order: str, seed: int) -> None:
+    def __init__(self, stores: Sequence[RecordStore], weights: Sequence[float], batch: int, steps: int, order: str, seed: int,
+                 together: Sequence[int] = ()) -> None:
+        """`together`: of each store, how many consecutive records stay side by side; a batch that is a multiple of it splits none of them."""
         self.stores, self.batch, self.steps, self.order, self.seed = stores, batch, steps, order, seed
+        self.together = list(together) or [1] * len(stores)
         shares = np.array(weights) / sum(weights)
         self._sources = np.random.default_rng([seed, 0]).choice(len(stores), size=steps, p=shares)
         # How many batches of the same source come before each step.
@@ -67,7 +70,10 @@ class Stage:
         if key not in self._permutations:
             for old in [old for old in self._permutations if old[0] == source and old[1] < epoch - 1]:
                 del self._permutations[old]
-            self._permutations[key] = np.random.default_rng([self.seed, 2, source, epoch]).permutation(len(self.stores[source]))
+            size, side = len(self.stores[source]), self.together[source]
+            groups = np.random.default_rng([self.seed, 2, source, epoch]).permutation(-(-size // side))
+            numbers = (groups[:, None] * side + np.arange(side)).reshape(-1)
+            self._permutations[key] = numbers[numbers < size]
         return self._permutations[key]
 
 

@@ -143,6 +143,16 @@ def test_each_epoch_meets_every_record_once_and_steps_alone_decide_batches(tmp_p
     assert again.numbers(37) == stage.numbers(37)
 
 
+def test_records_that_belong_together_share_a_batch_in_every_epoch(tmp_path: Path) -> None:
+    store = open_store(write_lines(tmp_path / "a.jsonl", *pairs(16)), tmp_path / "s", "a")
+    stage = Stage([store], [1], batch=8, steps=6, order="all", seed=5, together=[4])
+    for step in range(6):
+        numbers = stage.numbers(step)
+        assert [numbers[i : i + 4] for i in (0, 4)] == [list(range(numbers[i], numbers[i] + 4)) for i in (0, 4)] and numbers[0] % 4 == numbers[4] % 4 == 0
+    assert len({tuple(stage.numbers(step)) for step in range(6)}) > 2, "which stand together is fixed, beside which is drawn"
+    assert sorted(stage.numbers(0) + stage.numbers(1)) == list(range(16))
+
+
 def test_collating_gives_each_distinct_text_one_row_and_puts_prompts_before_texts() -> None:
     chosen = [(Record("q1", "shared", ("n",), (2,)), [0]), (Record("q2", "shared", prompt="Task: "), [])]
     batch = collate(chosen, 0, query_prompt="query: ", document_prompt="passage: ")

@@ -12,7 +12,7 @@ from trainer.finetune import finetune
 from trainer.interruption import Interrupted, StopSignal
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.recipe import load_recipe
-from trainer.teacher import TeacherCache, TextAndRole, ask_teacher, open_teacher, teach
+from trainer.teacher import TeacherCache, TextAndRole, ask_teacher, open_teachers, teach
 from trainer.tests.tiny import WORDS, tiny_bert
 
 TEXTS = [(f"{a} {b}", role) for a in WORDS[:6] for b in WORDS[6:10] for role in ("query", "document")]
@@ -85,7 +85,7 @@ def losses(folder: Path) -> list[float]:
 def test_teach_fills_the_cache_and_training_asks_the_teacher_for_nothing(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["teach", "--recipe", str(recipe_file)]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["texts"] == 2 * 64
-    teacher = open_teacher(load_recipe(recipe_file, []))
+    [teacher] = open_teachers(load_recipe(recipe_file, []))
     assert isinstance(teacher, TeacherCache)
     teacher.ask = pytest.fail
     store_texts = [(f"the {WORDS[4]} {WORDS[12]} .", "document"), (f"{WORDS[4]} {WORDS[12]}", "query")]
@@ -100,7 +100,7 @@ def test_teach_fills_the_cache_and_training_asks_the_teacher_for_nothing(recipe_
 def test_teach_stopped_goes_on_with_what_is_missing(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.teacher.TEACH_TEXTS", 32)
     recipe = load_recipe(recipe_file, [])
-    teacher = open_teacher(recipe)
+    [teacher] = open_teachers(recipe)
     assert isinstance(teacher, TeacherCache)
     ask, asked, stop = teacher.ask, [], StopSignal()
 
@@ -112,7 +112,7 @@ def test_teach_stopped_goes_on_with_what_is_missing(recipe_file: Path, monkeypat
     teacher.ask = once
     with pytest.raises(Interrupted, match="stopped with 32 texts; the same command goes on"):
         teach(recipe, teacher, stop)
-    again = open_teacher(recipe)
+    [again] = open_teachers(recipe)
     assert isinstance(again, TeacherCache)
     again.ask = lambda texts: asked.append(len(texts)) or ask(texts)
     teach(recipe, again, StopSignal())
@@ -121,16 +121,16 @@ def test_teach_stopped_goes_on_with_what_is_missing(recipe_file: Path, monkeypat
 
 def test_a_cache_without_a_teacher_or_of_a_server_is_refused(recipe_file: Path) -> None:
     with pytest.raises(InputError, match="teacher_cache needs a teacher"):
-        open_teacher(load_recipe(recipe_file, ["teacher=''"]))
+        open_teachers(load_recipe(recipe_file, ["teacher=''"]))
     with pytest.raises(InputError, match="what is behind http://127.0.0.1:1 may change"):
-        open_teacher(load_recipe(recipe_file, ["teacher=http://127.0.0.1:1"]))
+        open_teachers(load_recipe(recipe_file, ["teacher=http://127.0.0.1:1"]))
     assert main(["teach", "--recipe", str(recipe_file), "--set", "teacher_cache=''"]) == InputError.exit_code
 
 
 def test_two_shares_fill_one_cache_and_leave_nothing_out(recipe_file: Path) -> None:
     for share in ("1/2", "2/2"):
         assert main(["teach", "--recipe", str(recipe_file), "--share", share, "--set", f"output={recipe_file.parent}/share-{share[0]}"]) == 0
-    assert len(open_teacher(load_recipe(recipe_file, []))) == 2 * 64
+    assert len(open_teachers(load_recipe(recipe_file, []))[0]) == 2 * 64
     with pytest.raises(SystemExit):
         main(["teach", "--recipe", str(recipe_file), "--share", "3/2"])
 
