@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import type { Engine } from '../src/model/encoder.js';
+import type { Engine, EngineInUse } from '../src/model/encoder.js';
 import type { Manifest } from '../src/model/manifest.js';
 
 export interface BareLoopOptions {
@@ -18,6 +18,10 @@ export interface BareLoopOptions {
   /** Bound of texts x longest text of a batch. */
   readonly batchTokensMax: number;
 }
+
+/** The engine of a bare loop beside a server that uses `engine`. */
+export const bareEngine = (engine: EngineInUse): BareLoopOptions['engine'] =>
+  engine === 'onnxruntime' ? 'onnxruntime' : 'native';
 
 interface Batch {
   readonly ids: BigInt64Array;

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { type Config, readConfig } from '../src/config.js';
 import { createMetrics } from '../src/metrics.js';
 import { ModelRegistry } from '../src/model/registry.js';
-import { openBareLoop } from './bare-loop.js';
+import { bareEngine, openBareLoop } from './bare-loop.js';
 import { examplePapers, withoutRepeats } from './corpus.js';
 import { keep, machine, median } from './report.js';
 
@@ -74,7 +74,7 @@ for (const [workload, texts] of Object.entries(workloads)) {
   const ids = tokens.map((list) => list.slice(0, manifest.maxTokens).map(({ id }) => id));
   const bare = await openBareLoop(ids, {
     folder: join(values['models-dir'], manifest.name, manifest.version),
-    ...{ manifest, engine: embedder.engine === 'onnxruntime' ? 'onnxruntime' : 'native' },
+    ...{ manifest, engine: bareEngine(embedder.engine) },
     ...{ workers, threadsPerWorker, batchTokensMax },
   });
   const embed = async (): Promise<void> => {

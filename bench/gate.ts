@@ -1,7 +1,7 @@
 /**
  * Before a release: HTTP against a bare loop of the same engine over the same texts, in short interleaved pairs. Exits 1
- * where the median ratio falls below 0.85 in ONNX Runtime, or 0.65 in native code, beside which HTTP weighs more. Not for CI, where noise would rule. `npm run bench -- http` measures the same
- * at length, and on more kinds of text.
+ * where the median ratio falls below 0.85 in ONNX Runtime, or 0.65 in native code, beside which HTTP weighs more. Not for CI,
+ * where noise would rule. `npm run bench -- http` measures the same at length, and on more kinds of text.
  *
  *   npm run bench:gate [-- --pairs 7 --at-least 0.85 --model NAME@VERSION --workers N --threads N]
  */
@@ -14,7 +14,7 @@ import { type Config, readConfig } from '../src/config.js';
 import type { EngineInUse } from '../src/model/encoder.js';
 import type { Manifest } from '../src/model/manifest.js';
 import { TextTokenizer } from '../src/model/tokenizer.js';
-import { openBareLoop } from './bare-loop.js';
+import { bareEngine, openBareLoop } from './bare-loop.js';
 import { overHttp } from './peers/server-peer.js';
 import { makeTexts } from './peers/workloads.js';
 import { machine, median } from './report.js';
@@ -45,7 +45,7 @@ const server = await startServer(
   ...['--model', values.model, '--workers', values.workers, '--threads-per-worker', values.threads],
 );
 const info = (await (await fetch(`${server.url}/info`)).json()) as { engine: EngineInUse };
-const engine = info.engine === 'onnxruntime' ? 'onnxruntime' : 'native';
+const engine = bareEngine(info.engine);
 const ratioMin = Number(values['at-least'] ?? RATIO_MIN[engine]);
 const http = overHttp(
   { url: server.url, model: values.model },

@@ -28,7 +28,7 @@ const INSTRUCTIONS = { 'vnni.cc': VNNI, 'amx.cc': AMX };
 export function buildNative() {
   if (process.platform !== 'linux' || process.arch !== 'x64')
     return `there is none for ${process.platform} ${process.arch}`;
-  const wanted = sourcesHash();
+  const wanted = hashOf([...sources().map((name) => join(folder, name)), fileURLToPath(import.meta.url)]);
   if (existsSync(stamp)) {
     const [hash, problem] = readFileSync(stamp, 'utf8').split('\n');
     if (hash === wanted) return problem || undefined;
@@ -87,9 +87,9 @@ const sources = () =>
     .filter((name) => /\.(cc|h)$/.test(name))
     .sort();
 
-function sourcesHash() {
+/** Of names and contents. */
+export function hashOf(files) {
   const hash = createHash('sha256');
-  const files = [...sources().map((name) => join(folder, name)), fileURLToPath(import.meta.url)];
   for (const file of files) hash.update(file.slice(root.length)).update('\0').update(readFileSync(file)).update('\0');
   return hash.digest('hex');
 }

@@ -4,11 +4,10 @@
  * whose packages are installed works offline.
  */
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildNative } from './native.mjs';
+import { buildNative, hashOf } from './native.mjs';
 
 const NODE_MIN = { major: 20, minor: 12 };
 /** Which Node's binary interface the addons were installed for. */
@@ -80,12 +79,6 @@ function filesUnder(folder) {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .sort();
-}
-
-function hashOf(files) {
-  const hash = createHash('sha256');
-  for (const file of files) hash.update(file.slice(root.length)).update('\0').update(readFileSync(file)).update('\0');
-  return hash.digest('hex');
 }
 
 function run(command, args, what) {
