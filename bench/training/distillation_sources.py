@@ -2,43 +2,43 @@
 
 Every licence lets a model be Apache-2.0 without share-alike: public domain, CC0, CC BY, MIT, BSD, Apache-2.0, PSF, WordNet's. `SOURCES` states
 origin, commit and licence of each (read from the repository at that commit). Nothing here is part of an evaluation set, nor made from one.
-Markup, code and tables are dropped from prose; a text of which too little is left, or that is mostly numbers, is passed over.
+distillation_formats.py makes plain text of what is in Markdown, CNXML and so on.
 """
 
-import ast
 import gzip
 import json
+import platform
 import random
 import re
 import sysconfig
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import unescape
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+from distillation_formats import SENTENCE_END, cnxml, functions, inline, is_prose, markdown, plain_text
 from topics import by_topic
 
 Pairs = Iterator[tuple[str, str]]
 
-WORDS_MIN, DIGITS_MAX = 15, 0.06  # of a passage, the latter a share of characters: what is shorter or beyond is names and numbers
-CODE_CHARACTERS_MAX = 800  # about 200 tokens
 PARAGRAPH_WORDS = (30, 150)  # of a book's paragraphs that are taken
-ABBREVIATIONS = "".join(rf"(?<!\b{word}\.)" for word in ("Mr", "Mrs", "Ms", "Dr", "St", "Sr", "Jr", "vs"))
-SENTENCE_END = re.compile(ABBREVIATIONS + r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)]))\s+(?=[A-Z0-9\"'(“‘-])")
 # Repositories, and which of their pages are taken.
 DOCUMENTATION = {"MicrosoftDocs/PowerShell-Docs": "reference/7.4/**/*.md", "MicrosoftDocs/WSL": "WSL/**/*.md", "rust-lang/book": "src/*.md",
                  "prometheus/docs": "**/*.md", "reactjs/react.dev": "src/content/**/*.md", "golang/website": "_content/blog/*.md"}
-PROSE = {"GSA/digitalgov.gov": "content/**/*.md", "github/opensource.guide": "_articles/*.md"}
-TEXTBOOKS = ("college-success-bundle", "introduction-anthropology", "introduction-python-programming",
-             "life-liberty-and-pursuit-happiness", "principles-economics-bundle")
+PROSE = {"GSA/digitalgov.gov": "content/**/*.md", "18F/guides": "content/**/*.md", "18F/handbook": "pages/**/*.md",
+         "github/opensource.guide": "_articles/*.md"}
+TEXTBOOKS = ("college-success-bundle", "introduction-anthropology", "introduction-intellectual-property",
+             "introduction-python-programming", "life-liberty-and-pursuit-happiness", "physics", "principles-economics-bundle")
 BOOKS = ("adam-smith_the-wealth-of-nations", "arthur-conan-doyle_the-adventures-of-sherlock-holmes",
          "benjamin-franklin_the-autobiography-of-benjamin-franklin", "bertrand-russell_the-problems-of-philosophy",
-         "charles-darwin_the-origin-of-species", "charles-darwin_the-voyage-of-the-beagle", "p-g-wodehouse_right-ho-jeeves")
-PACKAGES = ("torch", "numpy", "scipy", "sklearn", "transformers", "sympy", "networkx", "fsspec", "pandas", "matplotlib", "mpmath", "joblib", "jinja2",
-            "huggingface_hub", "datasets", "click", "rich", "attr", "pydantic", "accelerate", "peft", "sentence_transformers")  # BSD, MIT or Apache-2.0
+         "charles-darwin_the-origin-of-species", "charles-darwin_the-voyage-of-the-beagle", "p-g-wodehouse_right-ho-jeeves",
+         "jerome-k-jerome_three-men-in-a-boat", "mark-twain_roughing-it", "henry-david-thoreau_walden")
+# BSD, MIT, PSF or Apache-2.0: the distribution, where its folder has another name.
+PACKAGES = {"torch": "", "numpy": "", "scipy": "", "sklearn": "scikit-learn", "transformers": "", "sympy": "", "networkx": "", "fsspec": "", "pandas": "",
+            "matplotlib": "", "mpmath": "", "joblib": "", "jinja2": "", "huggingface_hub": "", "datasets": "", "click": "", "rich": "", "attr": "attrs",
+            "pydantic": "", "accelerate": "", "peft": "", "sentence_transformers": ""}
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def factbook(folders: Folders) -> Pairs:
     for path in sorted(folders.factbook.glob("*/*.json")):
         sections = json.loads(path.read_text(encoding="utf-8"))
         names = sections.get("Government", {}).get("Country name", {})
-        name = _plain((names.get("conventional short form") or {}).get("text", "")).split(";")[0]
+        name = plain_text((names.get("conventional short form") or {}).get("text", "")).split(";")[0]
         if not name or name == "none":
             continue
         for fields in sections.values():
             for field, value in fields.items():
                 parts = [value.get("text", ""), *(part.get("text", "") for part in value.values() if isinstance(part, dict))]
-                if _is_prose(text := " ".join(plain for part in parts if (plain := _plain(part)))):
+                if is_prose(text := " ".join(plain for part in parts if (plain := plain_text(part)))):
                     yield f"{field.replace(' - ', ', ').strip()} of {name}", text
 
 
@@ -171,14 +171,16 @@ def textbooks(folders: Folders) -> Pairs:
             for element in document.iter():
                 element.tag = name.sub("", element.tag)
             title = document.findtext("title") or ""
+            if title == "Preface":
+                continue
             yield from _glossary_and_exercises(document)
             content = document.find("content")
             for section in [] if content is None else [content, *content.iter("section")]:
                 if "objectives" in section.get("class", ""):
                     continue
                 heading = section.findtext("title") or ""
-                text = " ".join(_cnxml(paragraph) for paragraph in section.findall("para"))
-                if _is_prose(text):
+                text = " ".join(cnxml(paragraph) for paragraph in section.findall("para"))
+                if is_prose(text):
                     yield f"{title}: {heading}" if heading and heading != title else title, text
 
 
@@ -186,31 +188,17 @@ def _glossary_and_exercises(document: ElementTree.Element) -> Pairs:
     for definition in document.iter("definition"):
         term, meaning = definition.find("term"), definition.find("meaning")
         if term is not None and meaning is not None:
-            yield _cnxml(term), _cnxml(meaning)
+            yield cnxml(term), cnxml(meaning)
     for exercise in document.iter("exercise"):
         problem, solution = exercise.find("problem"), exercise.find("solution")
-        if problem is not None and solution is not None and len(_cnxml(solution).split()) >= 8 and len(_cnxml(problem).split()) >= 5:
-            yield _cnxml(problem), _cnxml(solution)
-
-
-def _cnxml(element: ElementTree.Element) -> str:
-    """The element's text; of formulas, figures and the like only what follows them. A text with a formula is none: it would have a hole."""
-    if any(part.tag == "math" for part in element.iter()):
-        return ""
-    left_out = {"figure", "table", "media", "note", "footnote", "link", "newline"}
-
-    def text(part: ElementTree.Element) -> str:
-        inside = "" if part.tag in left_out else (part.text or "") + "".join(text(child) for child in part)
-        return inside + (part.tail or "")
-
-    plain = " ".join("".join([element.text or "", *(text(child) for child in element)]).split())
-    return re.sub(r"\s*\(\s*\)", "", plain)
+        if problem is not None and solution is not None and len(cnxml(solution).split()) >= 8 and len(cnxml(problem).split()) >= 5:
+            yield cnxml(problem), cnxml(solution)
 
 
 def recipes(folders: Folders) -> Pairs:
     """Public-domain recipes: a dish -> its ingredients, and a dish -> how it is made."""
     for repository in ("ronaldl29/public-domain-recipes", "LukeSmithxyz/based.cooking"):
-        yield from _markdown(folders.sources / repository, "content/*.md", digits_max=0.2)
+        yield from markdown(folders.sources / repository, "content/*.md", digits_max=0.2)
 
 
 def stories(folders: Folders) -> Pairs:
@@ -235,7 +223,7 @@ def books(folders: Folders) -> Pairs:
                 continue
             text = re.sub(r"<a [^>]*noteref[^>]*>.*?</a>", "", path.read_text(encoding="utf-8"))
             for paragraph in re.findall(r"<p>(.*?)</p>", text, re.DOTALL):
-                plain = _plain(re.sub(r"</?(i|b|em|abbr|span|strong|a)\b[^>]*>", "", paragraph)).replace("\u2060", "").replace("\ufeff", "")
+                plain = plain_text(re.sub(r"</?(i|b|em|abbr|span|strong|a)\b[^>]*>", "", paragraph)).replace("\u2060", "").replace("\ufeff", "")
                 sentences = SENTENCE_END.split(plain)
                 if PARAGRAPH_WORDS[0] <= len(plain.split()) <= PARAGRAPH_WORDS[1] and len(sentences) >= 2:
                     place = draw.randrange(len(sentences))
@@ -245,42 +233,16 @@ def books(folders: Folders) -> Pairs:
 
 def documentation(folders: Folders) -> Pairs:
     for repository, pages in DOCUMENTATION.items():
-        yield from _markdown(folders.sources / repository, pages)
+        yield from markdown(folders.sources / repository, pages)
 
 
 def prose(folders: Folders) -> Pairs:
     for repository, pages in PROSE.items():
-        yield from _markdown(folders.sources / repository, pages)
-
-
-def _markdown(folder: Path, pages: str, digits_max: float = DIGITS_MAX) -> Pairs:
-    """A page's title and heading -> what is below that heading, without code, tables, markup and pictures."""
-    for path in sorted(folder.glob(pages)):
-        text = path.read_text(encoding="utf-8", errors="ignore").lstrip("\ufeff")
-        front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-        found = re.search(r"^title:\s*[\"']?(.*?)[\"']?\s*$", front[1], re.MULTILINE) if front else None
-        title = _inline(found[1]) if found else ""
-        text = re.sub(r"<!--.*?-->|\{%.*?%\}|\{\{.*?\}\}", "", text[front.end() if front else 0 :], flags=re.DOTALL)
-        text = re.sub(r"^ *(```|~~~).*?^ *\1 *$", "", text, flags=re.DOTALL | re.MULTILINE)
-        parts = re.split(r"^#{1,4} +(.+)$", text, flags=re.MULTILINE)
-        for heading, body in zip(["", *parts[1::2]], parts[::2], strict=True):
-            heading = re.sub(r"\s*\{.*\}$", "", _inline(heading))
-            title = title or heading
-            lines = (line for line in body.splitlines() if not re.match(r"\s*(\||\{|import |export |:::|\[.*\]:|-{3,}$|    )", line))
-            plain = _inline(" ".join(re.sub(r"^\s*[-*+>]\s+", "", line) for line in lines))
-            if title and _is_prose(plain, digits_max):
-                yield f"{title}: {heading}" if heading and heading != title else title, plain
-
-
-def _inline(markdown: str) -> str:
-    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
-    text = re.sub(r"\[([^\]]*)\](\([^)]*\)|\[[^\]]*\])", r"\1", text)
-    text = re.sub(r"\[!\w+\]|https?://\S+", "", text)
-    return _plain(re.sub(r"\*\*|``?|(?<!\w)[_*](?=[A-Za-z0-9])|(?<=[A-Za-z0-9.,:!?])[_*](?!\w)|\\(?=\W)", "", text))
+        yield from markdown(folders.sources / repository, pages)
 
 
 def proposals(folders: Folders) -> Pairs:
-    yield from list(_markdown(folders.sources / "ethereum/EIPs", "EIPS/*.md"))[::10]  # a tenth: they are many, and alike
+    yield from list(markdown(folders.sources / "ethereum/EIPs", "EIPS/*.md"))[::10]  # a tenth: they are many, and alike
     yield from _python_proposals(folders)
 
 
@@ -296,9 +258,14 @@ def _python_proposals(folders: Folders) -> Pairs:
             lines = " ".join(line for line in body.splitlines() if not re.match(r"\s+\S|\.\. ", line))
             lines = re.sub(r"\[#?[\w-]+\]_", "", re.sub(r":pep:`(\d+)", r"PEP :pep:`\1", lines))
             plain = re.sub(r":[\w:-]+:`~?!?([^`<]*?)(\s*<[^>]*>)?`", r"\1", lines)
-            plain = _inline(re.sub(r"`([^`<]*?)\s*<[^>]*>`__?|`([^`]+)`_", r"\1\2", plain).replace("::", ":"))
-            if heading not in ("Copyright", "References", "Footnotes") and _is_prose(plain):
+            plain = inline(re.sub(r"`([^`<]*?)\s*<[^>]*>`__?|`([^`]+)`_", r"\1\2", plain).replace("::", ":"))
+            if heading not in ("Copyright", "References", "Footnotes") and is_prose(plain):
                 yield f"{title[1]}: {heading}", plain
+
+
+def code_versions() -> str:
+    names = (distribution or package for package, distribution in PACKAGES.items())
+    return ", ".join([f"CPython {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])
 
 
 def code(folders: Folders) -> Pairs:
@@ -310,29 +277,4 @@ def code(folders: Folders) -> Pairs:
             inside = path.relative_to(root).parts
             if {"test", "tests", "testing", "site-packages", "dist-packages", "_vendor", "idlelib", "lib2to3"} & set(inside):
                 continue
-            yield from _functions(path.read_text(encoding="utf-8", errors="ignore"))
-
-
-def _functions(source: str) -> Pairs:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return
-    lines = source.splitlines()
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef) or not (docstring := ast.get_docstring(function)) or len(function.body) < 2:
-            continue
-        summary = " ".join(docstring.split("\n\n")[0].split())
-        summary = re.sub(r"`+|:\w+:", "", SENTENCE_END.split(summary)[0])
-        head = lines[function.lineno - 1 : function.body[0].lineno - 1]
-        text = textwrap.dedent("\n".join([*head, *lines[function.body[0].end_lineno : function.end_lineno]]))
-        if 4 <= len(summary.split()) <= 40 and len(text) <= CODE_CHARACTERS_MAX and len(text.splitlines()) >= 3:
-            yield summary, text
-
-
-def _plain(html: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
-
-
-def _is_prose(text: str, digits_max: float = DIGITS_MAX) -> bool:
-    return len(text.split()) >= WORDS_MIN and sum(character.isdigit() for character in text) <= digits_max * len(text)
+            yield from functions(path.read_text(encoding="utf-8", errors="ignore"))

