@@ -57,11 +57,7 @@ export function makeRecipe(params: Omit<FinetuneParams, 'dataset'>, live: Manife
   if (params.learningRate !== undefined) {
     recipe.optimizer = { ...object(fields.optimizer ?? {}, 'optimizer'), learning_rate: params.learningRate };
   }
-  if (fields.teacher !== undefined && fields.teacher !== '') {
-    if (isShipped)
-      throw invalid('recipe.teacher', 'this recipe needs a teacher: copy it and name one in the data directory');
-    recipe.teacher = inside(fields.teacher, 'teacher');
-  }
+  Object.assign(recipe, teachersOf(fields, isShipped, places.dataDir));
   const evaluation = fields.evaluation === undefined ? undefined : object(fields.evaluation, 'evaluation');
   if (isShipped) delete recipe.evaluation;
   else if (evaluation) {
@@ -76,6 +72,24 @@ export function makeRecipe(params: Omit<FinetuneParams, 'dataset'>, live: Manife
     };
   }
   return recipe;
+}
+
+/** Where a recipe's teachers lie, and where their vectors are kept. */
+function teachersOf({ teacher, teachers, teacher_cache: cache }: Json, isShipped: boolean, dataDir: string): Json {
+  if (isShipped && (teacher || teachers))
+    throw invalid('recipe.teacher', 'this recipe needs a teacher: copy it and name one in the data directory');
+  const inside = (path: unknown, key: string, mustExist = true) =>
+    dataPath(dataDir, text(path, key), `recipe.${key}`, { mustExist });
+  const places: Json = {};
+  if (teacher) places.teacher = inside(teacher, 'teacher');
+  if (teachers) {
+    places.teachers = list(teachers, 'teachers').map((entry, at) => {
+      const share = object(entry, `teachers[${at}]`);
+      return { ...share, folder: inside(share.folder, `teachers[${at}].folder`) };
+    });
+  }
+  if (cache) places.teacher_cache = inside(cache, 'teacher_cache', false);
+  return places;
 }
 
 function stagesOf(

@@ -73,11 +73,29 @@ describe('the recipe of a training job', () => {
     expect(made).toMatchObject({ base: join(dataDir, 'mine'), optimizer: { learning_rate: 2e-5 } });
   });
 
+  it('of several teachers keeps each, and their vectors, in the data directory', () => {
+    const made = recipe({ recipe: { teachers: [{ folder: 'mine', weight: 2 }], teacher_cache: 'vectors' } });
+    expect(made.teachers).toEqual([{ folder: join(dataDir, 'mine'), weight: 2 }]);
+    expect(made.teacher_cache).toBe(join(dataDir, 'vectors'));
+  });
+
   it.each<[string, Json, RegExp]>([
     ['that is no YAML', { recipe: 'mine/broken.yaml' }, /no valid YAML or JSON/],
     ['that is not there', { recipe: 'mine/none.yaml' }, /there is no mine\/none\.yaml/],
     ['whose stages are no list', { recipe: { stages: 3 } }, /recipe\.stages: a list is expected/],
     ['whose teacher lies outside', { recipe: { teacher: '/etc' } }, /recipe\.teacher: .* leads out/],
+    [
+      'one of whose teachers lies outside',
+      { recipe: { teachers: [{ folder: '/etc' }] } },
+      /teachers\[0\]\.folder: .* out/,
+    ],
+    [
+      'one of whose teachers is a server',
+      { recipe: { teachers: [{ folder: 'http://10.0.0.1' }] } },
+      /there is no http/,
+    ],
+    ['that keeps vectors outside', { recipe: { teacher_cache: '../vectors' } }, /recipe\.teacher_cache: .* leads out/],
+    ['of the trainer’s that needs teachers', { recipe: 'default-distillation' }, /needs a teacher/],
     ['of the trainer’s that needs a teacher', { recipe: 'distillation' }, /needs a teacher/],
   ])('is refused %s', (_what, given, message) => {
     writeFileSync(join(dataDir, 'mine', 'broken.yaml'), 'a: [1');
