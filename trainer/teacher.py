@@ -1,4 +1,4 @@
-"""The teacher of a distillation: a model folder or a model version whose vectors the student learns from, and a cache of them.
+"""The teacher of a distillation: a model folder, a model version or a server, whose vectors the student learns from, and a cache of them.
 
     python -m trainer teach --recipe trainer/recipes/default-distillation.yaml
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from trainer.data.store import RecordStore, open_store, store_name
 from trainer.errors import InputError
-from trainer.evaluate.encoders import TextEncoder, open_encoder
+from trainer.evaluate.encoders import HttpEncoder, TextEncoder, is_url, open_encoder
 from trainer.events import emit
 from trainer.interruption import Interrupted, StopSignal
 from trainer.recipe import Recipe, TeacherShare, load_recipe
@@ -193,9 +193,11 @@ def texts_of(store: RecordStore, numbers: range) -> Iterator[TextAndRole]:
 
 
 def _identity(teacher: TeacherShare, bf16: bool) -> str:
-    """What decides a teacher's vectors: its weights and its prompts."""
+    """What decides a teacher's vectors: its weights and its prompts. A server that serves a version shares that version's cache."""
     folder = Path(teacher.folder)
-    if (folder / "manifest.json").is_file():
+    if is_url(teacher.folder):
+        weights = HttpEncoder(teacher.folder).fingerprint()
+    elif (folder / "manifest.json").is_file():
         weights = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["fingerprint"]
     elif folder.is_dir():
         digest = hashlib.sha256()
@@ -208,7 +210,7 @@ def _identity(teacher: TeacherShare, bf16: bool) -> str:
         if bf16:
             weights += " bf16"
     else:
-        raise InputError(f"teacher_cache needs a teacher in a folder: what is behind {teacher.folder} may change")
+        raise InputError(f"there is no teacher in {teacher.folder}: it is a folder, or the address of a server")
     return json.dumps([weights, teacher.query_prompt, teacher.document_prompt, *([] if teacher.own_prompts else ["no prompts"])])
 
 

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -65,26 +65,36 @@ class HttpEncoder:
         parts = [self._post(list(texts[start : start + self.batch]), role) for start in range(0, len(texts), self.batch)]
         return np.concatenate(parts).astype(np.float32)
 
+    def fingerprint(self) -> str:
+        """What model it serves: a model version's fingerprint."""
+        return str(self._ask("info")["fingerprint"])
+
     def _post(self, texts: list[str], role: str) -> np.ndarray:
         body = {"inputs": texts, "normalize": True, "truncate": True}
         if role:
             body["prompt_name"] = role
         if self.dimensions:
             body["dimensions"] = self.dimensions
+        return np.array(self._ask("embed", json.dumps(body).encode()))
+
+    def _ask(self, route: str, body: bytes | None = None) -> Any:
         headers = {"content-type": "application/json", **({"authorization": f"Bearer {self.token}"} if self.token else {})}
-        request = urllib.request.Request(f"{self.url}/embed", json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
-                return np.array(json.load(response))
+            with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{route}", body, headers), timeout=HTTP_TIMEOUT_SECONDS) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
-            raise InputError(f"{self.url}/embed answered {error.code}: {error.read(500).decode(errors='replace')}") from error
+            raise InputError(f"{self.url}/{route} answered {error.code}: {error.read(500).decode(errors='replace')}") from error
         except (urllib.error.URLError, TimeoutError, ValueError) as error:
-            raise InputError(f"{self.url}/embed gave no embeddings: {error}") from error
+            raise InputError(f"{self.url}/{route} gave no answer that can be read: {error}") from error
+
+
+def is_url(place: str) -> bool:
+    return place.startswith(("http://", "https://"))
 
 
 def open_encoder(place: str, dimensions: int | None = None, bf16: bool = False) -> TextEncoder:
     """`place` is a URL, a model version folder (manifest.json), or a saved sentence-transformers model (modules.json), which alone `bf16` concerns."""
-    if place.startswith(("http://", "https://")):
+    if is_url(place):
         return HttpEncoder(place, dimensions=dimensions)
     folder = Path(place)
     if (folder / "manifest.json").is_file():

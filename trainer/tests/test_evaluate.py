@@ -4,9 +4,7 @@ import gzip
 import json
 import math
 import random
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,12 @@ from scipy.stats import spearmanr
 from trainer.cli import main
 from trainer.errors import InputError
 from trainer.evaluate import metrics, seeds
-from trainer.evaluate.encoders import HttpEncoder, ModelEncoder, open_encoder
+from trainer.evaluate.encoders import HttpEncoder, open_encoder
 from trainer.evaluate.judge import Judgement, compare, judge
 from trainer.evaluate.sets import load_set
 from trainer.evaluate.statistics import mean_interval, paired_difference, statistic_interval
 from trainer.model import PoolingChoice, new_model, save_model
+from trainer.tests.served import served
 from trainer.tests.tiny import WORDS, tiny_bert
 
 
@@ -153,31 +152,10 @@ def test_a_folder_that_is_no_set_is_refused(tmp_path: Path) -> None:
         load_set(str(tmp_path))
 
 
-class EmbedHandler(BaseHTTPRequestHandler):
-    """POST /embed in TEI's form over real HTTP, answered by a tiny model."""
-
-    encoder: ModelEncoder
-
-    def do_POST(self) -> None:  # noqa: N802 (http.server's name)
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        status, answer = 200, self.encoder.encode(body["inputs"], body.get("prompt_name", "")).tolist()
-        if "boom" in body["inputs"]:
-            status, answer = 422, {"error": "`inputs` must not hold boom", "error_type": "Validation"}
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
-    EmbedHandler.encoder = open_encoder(str(folder))
-    http = ThreadingHTTPServer(("127.0.0.1", 0), EmbedHandler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}"
-    http.shutdown()
+    with served(open_encoder(str(folder)), "some model") as url:
+        yield url
 
 
 def test_a_server_is_judged_as_the_model_that_it_serves(server: str, folder: Path, sets: dict[str, str]) -> None:
@@ -188,7 +166,7 @@ def test_a_server_is_judged_as_the_model_that_it_serves(server: str, folder: Pat
 def test_what_a_server_refuses_is_passed_on(server: str) -> None:
     with pytest.raises(InputError, match="/embed answered 422: .*must not hold boom"):
         HttpEncoder(server).encode(["boom"], "")
-    with pytest.raises(InputError, match="gave no embeddings"):
+    with pytest.raises(InputError, match="/embed gave no answer that can be read"):
         HttpEncoder("http://127.0.0.1:9").encode(["text"], "")
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from trainer.cli import main
 from trainer.errors import InputError
+from trainer.evaluate.encoders import open_encoder
 from trainer.finetune import finetune
 from trainer.interruption import Interrupted, StopSignal
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.recipe import load_recipe
 from trainer.teacher import TeacherCache, TextAndRole, ask_teacher, open_teachers, teach
+from trainer.tests.served import served
 from trainer.tests.tiny import WORDS, tiny_bert
 
 TEXTS = [(f"{a} {b}", role) for a in WORDS[:6] for b in WORDS[6:10] for role in ("query", "document")]
@@ -119,10 +121,20 @@ def test_teach_stopped_goes_on_with_what_is_missing(recipe_file: Path, monkeypat
     assert asked == [32, 32, 32, 32] and len(again) == 128
 
 
-def test_a_cache_without_a_teacher_or_of_a_server_is_refused(recipe_file: Path) -> None:
+def test_a_server_teaches_and_another_model_behind_its_address_has_a_cache_of_its_own(recipe_file: Path) -> None:
+    encoder = open_encoder(load_recipe(recipe_file, []).teacher)
+    for fingerprint in ("one", "one", "two"):
+        with served(encoder, fingerprint) as url:
+            [teacher] = open_teachers(load_recipe(recipe_file, [f"teacher={url}"]))
+            assert isinstance(teacher, TeacherCache)
+            np.testing.assert_allclose(teacher([("red cat", "query")]), encoder.encode(["red cat"], "query"), atol=1e-3)
+    assert len(list(teacher.folder.parent.iterdir())) == 2
+
+
+def test_a_cache_without_a_teacher_is_refused(recipe_file: Path) -> None:
     with pytest.raises(InputError, match="teacher_cache needs a teacher"):
         open_teachers(load_recipe(recipe_file, ["teacher=''"]))
-    with pytest.raises(InputError, match="what is behind http://127.0.0.1:1 may change"):
+    with pytest.raises(InputError, match="http://127.0.0.1:1/info gave no answer"):
         open_teachers(load_recipe(recipe_file, ["teacher=http://127.0.0.1:1"]))
     assert main(["teach", "--recipe", str(recipe_file), "--set", "teacher_cache=''"]) == InputError.exit_code
 
