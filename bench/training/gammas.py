@@ -2,7 +2,7 @@
 
     python bench/training/gammas.py --encoder MiniLM=FOLDER --encoder bge-small=FOLDER --data FOLDER --output FOLDER [--documents-max 1000 ...]
 
-A FOLDER of --encoder is one that PyTorch trains (`trainer base` makes it of an imported version); FOLDER/eval has the sets. Every text is
+A FOLDER of --encoder is a Hugging Face encoder's, whatever its attention (`trainer base` makes one of an imported version); FOLDER/eval has the sets. Every text is
 run once; all poolings share its hidden states. gamma 0 is the mean, gamma 1 our reading of arXiv 2509.00842. Prompts are left out, so
 that a text has the same vector in every role. For each encoder a report against its mean is left in <output>/<name>/.
 """
@@ -18,10 +18,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from trainer import pooling  # noqa: E402
+from trainer.encoder import load_encoder  # noqa: E402
 from trainer.evaluate.judge import judge  # noqa: E402
 from trainer.evaluate.report import write_report  # noqa: E402
 from trainer.evaluate.sets import load_set  # noqa: E402
-from trainer.model import PoolingChoice, new_model  # noqa: E402
 
 GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SETS = ("stsb", "sts12", "sts14", "sts15", "nq_oracle", "squad_dev", "cranfield", "banking77", "stackoverflow20")
@@ -32,8 +32,9 @@ class EveryPooling:
     """Vectors of all poolings of one encoder; the texts asked for last are kept, for the other poolings ask for them next."""
 
     def __init__(self, folder: Path, max_tokens: int, bf16: bool) -> None:
-        self.model = new_model(folder, PoolingChoice(mode="ata"), max_tokens).eval()
-        self.bf16 = bf16
+        self.encoder, self.bf16 = load_encoder(folder), bf16
+        self.encoder.tokenizer.enable_truncation(min(max_tokens, self.encoder.max_tokens))
+        self.encoder.tokenizer.enable_padding(pad_id=self.encoder.pad_token_id)
         self.known: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
 
     def vectors(self, texts: tuple[str, ...], name: str) -> np.ndarray:
@@ -46,10 +47,12 @@ class EveryPooling:
         found: dict[str, np.ndarray] = {}
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
+            encodings = self.encoder.tokenizer.encode_batch([texts[row] for row in rows])
+            ids, mask = (torch.tensor([getattr(encoding, part) for encoding in encodings]) for part in ("ids", "attention_mask"))
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                features = self.model[0](self.model.preprocess([texts[row] for row in rows]))
-            hidden, mask = features["token_embeddings"].float(), features["attention_mask"]
-            received = features["received_attention"].float().sum(dim=1) * mask
+                output = self.encoder.model(input_ids=ids, attention_mask=mask, output_attentions=True)
+            hidden = output.last_hidden_state.float()
+            received = pooling.received_attention(output.attentions[-1].float(), mask)
             pooled = {_named(gamma): pooling.anchor_token_aware(hidden, received, mask, gamma) for gamma in GAMMAS} | {"cls": pooling.cls(hidden)}
             for name, vectors in pooled.items():
                 found.setdefault(name, np.zeros((len(texts), hidden.shape[2]), np.float32))[rows] = pooling.normalize(vectors).numpy()
