@@ -1,8 +1,9 @@
 """Judge encoders on retrieval, STS, classification and clustering sets.
 
-An encoder is a saved model folder, a model version folder, or the URL of a running server; NAME=PLACE gives it a name in the
-report. A set is a folder in BEIR's layout, or of tab-separated files: see trainer/evaluate/sets.py. The first encoder is the
-baseline that the others are tested against. With --output, evaluation.json, evaluation.md and evaluation.png are written.
+An encoder is a saved model folder, a model version folder, or the URL of a running server (with ?layers=4 behind it, its exit
+after four layers); NAME=PLACE gives it a name in the report. A set is a folder in BEIR's layout, or of tab-separated files: see
+trainer/evaluate/sets.py. The first encoder is the baseline that the others are tested against. With --output, evaluation.json,
+evaluation.md and evaluation.png are written.
 """
 
 import argparse

@@ -4,6 +4,7 @@ Each gives unit rows [texts, dimensions] in float32 for texts in a role: "query"
 """
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -56,10 +57,17 @@ class VersionEncoder:
 
 
 class HttpEncoder:
-    """A running server's POST /embed: what is measured is what is served. Its mteb form is in mteb_encoder.py."""
+    """A running server's POST /embed: what is measured is what is served. Its mteb form is in mteb_encoder.py.
+
+    A `url` that ends in ?layers=N asks for what leaves the model behind N layers, one of its early exits.
+    """
 
     def __init__(self, url: str, batch: int = HTTP_BATCH, dimensions: int | None = None, token: str = "") -> None:
-        self.url, self.batch, self.dimensions, self.token = url.rstrip("/"), batch, dimensions, token
+        address, _, exit_ = url.partition("?")
+        if exit_ and not re.fullmatch(r"layers=\d+", exit_):
+            raise InputError(f"{url}: behind the question mark of a server's address stands layers=N, or nothing")
+        self.layers = int(exit_.removeprefix("layers=") or 0)
+        self.url, self.batch, self.dimensions, self.token = address.rstrip("/"), batch, dimensions, token
 
     def encode(self, texts: Sequence[str], role: str) -> np.ndarray:
         parts = [self._post(list(texts[start : start + self.batch]), role) for start in range(0, len(texts), self.batch)]
@@ -75,6 +83,8 @@ class HttpEncoder:
             body["prompt_name"] = role
         if self.dimensions:
             body["dimensions"] = self.dimensions
+        if self.layers:
+            body["layers"] = self.layers
         return np.array(self._ask("embed", json.dumps(body).encode()))
 
     def _ask(self, route: str, body: bytes | None = None) -> Any:

@@ -12,7 +12,7 @@ from trainer.evaluate.encoders import TextEncoder
 
 @contextmanager
 def served(encoder: TextEncoder, fingerprint: str) -> Iterator[str]:
-    """The URL of a server whose /embed refuses the text "boom"."""
+    """The URL of a server whose /embed refuses the text "boom", and whose early exits give the opposite vectors."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802 (http.server's name)
@@ -23,7 +23,8 @@ def served(encoder: TextEncoder, fingerprint: str) -> Iterator[str]:
             if "boom" in body["inputs"]:
                 self._answer(422, {"error": "`inputs` must not hold boom", "error_type": "Validation"})
             else:
-                self._answer(200, encoder.encode(body["inputs"], body.get("prompt_name", "")).tolist())
+                vectors = encoder.encode(body["inputs"], body.get("prompt_name", ""))
+                self._answer(200, (vectors if body.get("layers", 0) == 0 else -vectors).tolist())
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

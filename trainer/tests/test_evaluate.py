@@ -163,6 +163,12 @@ def test_a_server_is_judged_as_the_model_that_it_serves(server: str, folder: Pat
     np.testing.assert_array_equal(served.items, local.items)
 
 
+def test_a_servers_early_exit_is_asked_for_by_its_address(server: str) -> None:
+    np.testing.assert_allclose(open_encoder(f"{server}?layers=2").encode(["red cat"], ""), -open_encoder(server).encode(["red cat"], ""))
+    with pytest.raises(InputError, match="layers=N, or nothing"):
+        open_encoder(f"{server}?layer=2")
+
+
 def test_what_a_server_refuses_is_passed_on(server: str) -> None:
     with pytest.raises(InputError, match="/embed answered 422: .*must not hold boom"):
         HttpEncoder(server).encode(["boom"], "")
