@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from judged_sets import add_arguments, open_sets  # noqa: E402
 from trainer import pooling  # noqa: E402
 from trainer.encoder import load_encoder  # noqa: E402
 from trainer.evaluate.judge import judge  # noqa: E402
 from trainer.evaluate.report import write_report  # noqa: E402
-from trainer.evaluate.sets import load_set  # noqa: E402
 
 GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SETS = ("stsb", "sts12", "sts14", "sts15", "nq_oracle", "squad_dev", "cranfield", "banking77", "stackoverflow20")
@@ -72,24 +72,16 @@ class OnePooling:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--queries-max", type=int, default=0)
-    parser.add_argument("--documents-max", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
+    add_arguments(parser, SETS)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    sets = [load_set(str(arguments.data / "eval" / name), 0 if name.startswith("sts") else arguments.queries_max, 0, arguments.documents_max) for name in arguments.sets]
+    sets = open_sets(arguments)
     for entry in arguments.encoder:
         name, _, folder = entry.partition("=")
         every = EveryPooling(Path(folder), arguments.max_tokens, arguments.precision == "bf16")
         names = [*(_named(gamma) for gamma in GAMMAS), "cls"]
         judged = {pooling_: [] for pooling_ in names}
-        for one in sets:  # set by set, so that no more than one set's vectors are held
+        for one in sets.values():  # set by set, so that no more than one set's vectors are held
             every.known.clear()
             for pooling_ in names:
                 judged[pooling_].append(judge(OnePooling(every, pooling_), one))

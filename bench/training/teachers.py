@@ -13,15 +13,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 
+from judged_sets import add_arguments, open_sets  # noqa: E402
 from trainer.data.records import read_records  # noqa: E402
 from trainer.evaluate.encoders import ModelEncoder  # noqa: E402
 from trainer.evaluate.judge import compare, judge  # noqa: E402
-from trainer.evaluate.sets import load_set  # noqa: E402
 from trainer.model import load_model  # noqa: E402
 from trainer.teacher import TextAndRole, ask_teacher  # noqa: E402
 from trainer.teachers import SAMPLE_RECORDS, Ensemble  # noqa: E402
@@ -60,17 +59,10 @@ def main() -> None:
     parser.add_argument("--teacher", action="append", required=True, metavar="NAME=FOLDER[=QUERY=DOCUMENT]", help="the first is what the others are tested against")
     parser.add_argument("--mix", action="append", default=[], metavar="NAME=WEIGHT,...")
     parser.add_argument("--texts", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="a JSON file; a table goes to standard output")
-    parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--queries-max", type=int, default=0)
-    parser.add_argument("--documents-max", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
+    add_arguments(parser, SETS)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    sets = open_sets(arguments)
     teachers: dict[str, Remembering | Ensemble] = {}
     for entry in arguments.teacher:
         name, folder, query, document = (*entry.split("="), "", "")[:4]
@@ -83,8 +75,7 @@ def main() -> None:
     print("|", *(f"| {name}" for name in ("", *arguments.sets)), "| mean |")
     first: dict = {}
     for name, teacher in teachers.items():
-        for place in arguments.sets:
-            one = load_set(str(arguments.data / "eval" / place), 0 if place.startswith("sts") else arguments.queries_max, 0, arguments.documents_max)
+        for place, one in sets.items():
             judgement = judge(AsEncoder(teacher), one)
             first.setdefault(place, judgement)
             difference, p = compare(judgement, first[place])
