@@ -12,7 +12,7 @@ from trainer.evaluate.encoders import TextEncoder
 
 @contextmanager
 def served(encoder: TextEncoder, fingerprint: str) -> Iterator[str]:
-    """The URL of a server whose /embed refuses the text "boom", and whose early exits give the opposite vectors."""
+    """The URL of a server whose /embed refuses empty texts and "boom", and whose early exits give the opposite vectors."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802 (http.server's name)
@@ -20,8 +20,8 @@ def served(encoder: TextEncoder, fingerprint: str) -> Iterator[str]:
 
         def do_POST(self) -> None:  # noqa: N802
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if "boom" in body["inputs"]:
-                self._answer(422, {"error": "`inputs` must not hold boom", "error_type": "Validation"})
+            if "boom" in body["inputs"] or "" in body["inputs"]:
+                self._answer(422, {"error": "`inputs` must not hold boom, nor be empty", "error_type": "Validation"})
             else:
                 vectors = encoder.encode(body["inputs"], body.get("prompt_name", ""))
                 self._answer(200, (vectors if body.get("layers", 0) == 0 else -vectors).tolist())

@@ -169,6 +169,12 @@ def test_a_servers_early_exit_is_asked_for_by_its_address(server: str) -> None:
         open_encoder(f"{server}?layer=2")
 
 
+def test_an_empty_text_is_like_nothing_to_a_server(server: str) -> None:
+    one, empty, other = HttpEncoder(server, batch=2).encode(["red cat", " ", "blue dog"], "")
+    assert not empty.any()
+    np.testing.assert_allclose([one, other], HttpEncoder(server).encode(["red cat", "blue dog"], ""))
+
+
 def test_what_a_server_refuses_is_passed_on(server: str) -> None:
     with pytest.raises(InputError, match="/embed answered 422: .*must not hold boom"):
         HttpEncoder(server).encode(["boom"], "")
