@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--half", type=Path, metavar="VERSION", help="an int8 or float version, trained from the same base, that half of the soup is to be")
     parser.add_argument("--share", type=float, default=1.0, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
     parser.add_argument("--only-train", action="store_true", help="stop behind the runs of --seeds")
     parser.add_argument("--steps", type=int, help="default: the recipe's")
@@ -86,6 +87,11 @@ def _finish(arguments: argparse.Namespace, teachers: dict[str, str]) -> None:
         soup = trained[0] if len(trained) == 1 else model.with_name("runs")
         if len(trained) > 1 and not soup.is_dir():
             _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", soup)
+        if arguments.half:
+            earlier, mixed = model.with_name("earlier"), model.with_name("with-earlier")
+            _run("base", "--version", arguments.half, "--output", earlier)
+            _run("fuse", "--model", soup, "--model", earlier, "--output", mixed)
+            soup = mixed
         _save_base(arguments.base, soup, model.with_name("base"))
         # The base first: what is fused reads as far as the first of the models.
         _run("fuse", "--model", model.with_name("base"), "--share", 1 - arguments.share, "--model", soup, "--share", arguments.share, "--output", model)

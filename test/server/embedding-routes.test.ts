@@ -160,7 +160,7 @@ describe('the routes beside it', () => {
       model_id: 'anchorage-small',
       max_input_length: 512,
       model_type: { embedding: { pooling: 'ata' } },
-      pooling: { mode: 'ata', gamma: 0.086886 },
+      pooling: { mode: 'ata', gamma: 0.09017 },
       dimensions: 384,
       batchInvariant: true,
     });
