@@ -62,7 +62,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     output = arguments.output
     texts = output / "texts"
-    teachers = {name: _teacher(place, output / "teachers" / name) for name, _, place in (entry.partition("=") for entry in arguments.teacher)}
+    teachers = {name: _trainable(place, output / "teachers" / name) for name, _, place in (entry.partition("=") for entry in arguments.teacher)}
     if not texts.is_dir():
         _make_texts(arguments, texts)
     if not (output / "graded").is_dir():
@@ -88,9 +88,9 @@ def _finish(arguments: argparse.Namespace, teachers: dict[str, str]) -> None:
         if len(trained) > 1 and not soup.is_dir():
             _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", soup)
         if arguments.half:
-            earlier, mixed = model.with_name("earlier"), model.with_name("with-earlier")
-            _run("base", "--version", arguments.half, "--output", earlier)
-            _run("fuse", "--model", soup, "--model", earlier, "--output", mixed)
+            mixed = model.with_name("with-earlier")
+            if not mixed.is_dir():
+                _run("fuse", "--model", soup, "--model", _trainable(str(arguments.half), model.with_name("earlier")), "--output", mixed)
             soup = mixed
         _save_base(arguments.base, soup, model.with_name("base"))
         # The base first: what is fused reads as far as the first of the models.
@@ -118,8 +118,8 @@ def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
     staging.rename(texts)
 
 
-def _teacher(place: str, folder: Path) -> str:
-    """Where the trainer asks it: a version on disk becomes a PyTorch folder."""
+def _trainable(place: str, folder: Path) -> str:
+    """Where the trainer finds a model: a version on disk becomes a PyTorch folder."""
     if is_url(place) or not (Path(place) / "manifest.json").is_file():
         return place
     if not folder.is_dir():
@@ -129,12 +129,12 @@ def _teacher(place: str, folder: Path) -> str:
 
 
 def _recipe(arguments: argparse.Namespace, teachers: list[str], seed: int) -> list[str]:
-    sources = load_recipe(RECIPE, []).stages[0].sources
+    recipe = load_recipe(RECIPE, [])
     changes = [f"base={arguments.base}", f"teacher_cache={arguments.output / 'vectors'}",
-               *(f"teachers.{i}.folder={place}" for i, place in enumerate(teachers)), f"output={arguments.output / f'seed-{seed}'}",
+               *(f"teachers.{i}.folder={place}" for i, (_, place) in enumerate(zip(recipe.teachers, teachers, strict=True))), f"output={arguments.output / f'seed-{seed}'}",
                f"seed={seed}", f"precision={arguments.precision}", f"device={arguments.device}",
                *([f"stages.0.steps={arguments.steps}"] if arguments.steps else []),
-               *(f"stages.0.sources.{i}.path={arguments.output / source.path}" for i, source in enumerate(sources)), *arguments.set]
+               *(f"stages.0.sources.{i}.path={arguments.output / source.path}" for i, source in enumerate(recipe.stages[0].sources)), *arguments.set]
     return ["--recipe", str(RECIPE), *(part for change in changes for part in ("--set", change))]
 
 

