@@ -22,6 +22,7 @@ from torch import Tensor
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
+from trainer.imitation import Imitated, Imitation
 from trainer.losses.batch import EmbeddedBatch
 
 SMALL_CHUNK = 16  # texts; on a CPU filled up to a power of two
@@ -42,27 +43,37 @@ class BatchGradients:
 
     def __init__(
         self, model: SentenceTransformer, processes: Processes, micro_batch: int = 64, cached: bool = False, bf16: bool = False,
-        exit_layers: tuple[int, ...] = (), teacher: Callable[[list[tuple[str, str]]], np.ndarray] | None = None,
+        exit_layers: tuple[int, ...] = (), teacher: Callable[[list[tuple[str, str]]], np.ndarray] | None = None, imitated: Imitated | None = None,
     ) -> None:
         self.model, self.processes, self.micro_batch, self.cached, self.bf16 = model, processes, micro_batch, cached, bf16
-        self.exit_layers, self.teacher = exit_layers, teacher
+        self.exit_layers, self.teacher, self.imitated = exit_layers, teacher, imitated
 
-    def add(self, texts: TextBatch, loss: Callable[[EmbeddedBatch], Tensor], seed: int, scale: float = 1.0) -> BatchResult:
-        """Run forward and backward; gradients are `scale` times the loss's, and this process's share of the sum."""
+    def add(
+        self, texts: TextBatch, loss: Callable[[EmbeddedBatch], Tensor], seed: int, scale: float = 1.0, imitation: Imitation | None = None,
+    ) -> BatchResult:
+        """Run forward and backward; gradients are `scale` times the loss's, and this process's share of the sum.
+
+        With `imitation`, every text's own distance from the imitated base is added to the loss, as a mean over texts.
+        """
         chunks = length_sorted(texts.texts, self.micro_batch, self.model.max_seq_length)
         mine = self.processes.share(chunks)
         features = {i: self._features([texts.texts[row] for row in chunks[i]]) for i in mine}
-        vectors: dict[int, Tensor] = {}
+        embedded: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def embed(i: int) -> Tensor:
-            return self._embed(features[i], seed + i)[:, : len(chunks[i])]
+        def embed(i: int, imitation: Imitation | None) -> tuple[Tensor, Tensor]:
+            """[1 + exits, texts, dimensions], and the chunk's share of the distance from the imitated base."""
+            vectors, hidden_states = self._embed(features[i], seed + i)
+            vectors = vectors[:, : len(chunks[i])]
+            if imitation is None or self.imitated is None:
+                return vectors, vectors.new_zeros(())
+            return vectors, self.imitated.loss(imitation, features[i], hidden_states, vectors[0]) * (len(chunks[i]) / len(texts.texts))
 
         layers, dimensions = 1 + len(self.exit_layers), self.model.get_embedding_dimension()
         whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)
         for i in mine:
             with torch.no_grad() if self.cached else nullcontext():
-                vectors[i] = embed(i)
-            whole[:, chunks[i]] = vectors[i].detach()
+                embedded[i] = embed(i, None if self.cached else imitation)
+            whole[:, chunks[i]] = embedded[i][0].detach()
         whole = self.processes.add_up(whole).requires_grad_()
         batch = self._batch(texts, whole, chunks, mine)
         torch.manual_seed(seed)  # a loss that draws (hard-negative mixing) must draw the same in every process
@@ -70,12 +81,16 @@ class BatchGradients:
         if not torch.isfinite(value):
             return BatchResult(value.item(), 0, batch)
         (value * scale).backward()
+        apart = whole.new_zeros(())
         for i in mine:
-            again = embed(i) if self.cached else vectors.pop(i)
-            again.backward(whole.grad[:, chunks[i]])
+            again, own = embed(i, imitation) if self.cached else embedded.pop(i)
+            # Both at once, for they share the activations.
+            (own * scale + (again * whole.grad[:, chunks[i]]).sum()).backward()
+            apart += own.detach()
         tokens = torch.tensor(float(sum(int(features[i]["attention_mask"][: len(chunks[i])].sum()) for i in mine)), device=whole.device)
         detached = whole.detach()
-        return BatchResult(value.item(), int(self.processes.add_up(tokens)), replace(batch, embeddings=detached[0], exits={}))
+        return BatchResult(value.item() + self.processes.add_up(apart).item(), int(self.processes.add_up(tokens)),
+                           replace(batch, embeddings=detached[0], exits={}))
 
     def _features(self, texts: list[str]) -> dict[str, Tensor]:
         if self.processes.device.type == "cpu":
@@ -84,8 +99,8 @@ class BatchGradients:
         features = self.model.preprocess(texts)
         return {key: value.to(self.processes.device) if isinstance(value, Tensor) else value for key, value in features.items()}
 
-    def _embed(self, features: dict[str, Tensor], seed: int) -> Tensor:
-        """[1 + exits, texts, dimensions] of length 1, in float32."""
+    def _embed(self, features: dict[str, Tensor], seed: int) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """[1 + exits, texts, dimensions] of length 1, in float32; and all layers' hidden states where the model gives them."""
         torch.manual_seed(seed)
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model[0](dict(features))
@@ -95,7 +110,7 @@ class BatchGradients:
                 if "exit_received_attention" in output:
                     at_exit["received_attention"] = output["exit_received_attention"][layer - 1]
                 vectors.append(self._pool(at_exit))
-        return torch.stack(vectors).float()
+        return torch.stack(vectors).float(), output.get("all_layer_embeddings")
 
     def _pool(self, features: dict[str, Tensor]) -> Tensor:
         for module in list(self.model)[1:]:

@@ -31,6 +31,7 @@ from trainer.evaluate.encoders import ModelEncoder
 from trainer.evaluate.judge import judge
 from trainer.evaluate.sets import load_set
 from trainer.events import emit
+from trainer.imitation import Imitated
 from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
@@ -77,7 +78,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     weights = trained_weights(model)
     optimizer = _optimizer(weights, recipe.optimizer)
     gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers),
-                               open_teacher(recipe, sources, processes.rank))
+                               open_teacher(recipe, sources, processes.rank), _imitated(recipe, processes))
     judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
@@ -106,7 +107,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
             batch = _batch(recipe, stage, number, within * recipe.accumulate + part, difficulty)
             # A million micro-batches a step are never reached, so no two steps share a seed.
             seed = (recipe.seed * 1_000_003 + step * recipe.accumulate + part) * 1_000_000
-            result = gradients.add(batch, losses[number][batch.source], seed, 1 / recipe.accumulate)
+            result = gradients.add(batch, losses[number][batch.source], seed, 1 / recipe.accumulate, recipe.stages[number].imitation)
             loss, tokens = loss + result.loss / recipe.accumulate, tokens + result.tokens
             _observe(difficulty, batch, result)
         processes.add_up_gradients(weights.values())
@@ -157,6 +158,12 @@ def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[l
                             recipe.seed * 1000 + i, [source.together for source in stage.sources]))
         losses.append([build_loss(source.loss or stage.loss, f"stages[{i}].loss") for source in stage.sources])
     return stages, losses, list(stores.values())
+
+
+def _imitated(recipe: Recipe, processes: Processes) -> Imitated | None:
+    if not any(stage.imitation for stage in recipe.stages):
+        return None
+    return Imitated(Path(recipe.base), recipe.keep_layers, recipe.precision == "bf16", processes.device)
 
 
 def _batch(recipe: Recipe, stage: Stage, number: int, step: int, difficulty: LevelDifficulty) -> TextBatch:

@@ -8,6 +8,7 @@ Loading it here takes our own classes and never runs code from the folder.
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,13 @@ class PoolingChoice:
             raise InputError(f"pooling.mode {self.mode!r} must be one of {', '.join(POOLING_MODES)}")
 
 
-def new_model(base: Path, choice: PoolingChoice, max_tokens: int | None = None, dtype: torch.dtype = torch.float32) -> SentenceTransformer:
+def new_model(
+    base: Path, choice: PoolingChoice, max_tokens: int | None = None, dtype: torch.dtype = torch.float32, keep_layers: Sequence[int] = (),
+) -> SentenceTransformer:
     """A model over the Hugging Face or sentence-transformers folder `base`, pooled as `choice` says, normalized.
 
-    A decoder's attention is made bidirectional. Raises InputError where `base` is no text encoder or cannot be pooled so.
+    Of its layers `keep_layers` stay, or all. A decoder's attention is made bidirectional. Raises InputError where `base` is no text encoder or
+    cannot be pooled or cut so.
     """
     config = _read_config(base)
     options: dict[str, Any] = {"model_kwargs": {"dtype": dtype}, "max_seq_length": max_tokens}
@@ -64,6 +68,8 @@ def new_model(base: Path, choice: PoolingChoice, max_tokens: int | None = None, 
             transformer = ReceivedAttentionTransformer(str(base), layers=layers, **options)
         else:
             transformer = Transformer(str(base), **options)
+        if keep_layers:
+            _keep_layers(transformer.model, keep_layers)
         pooling = _pooling(choice, transformer)
     except (ValueError, OSError) as error:
         raise InputError(f"{base} cannot be used with pooling {choice.mode}: {str(error).splitlines()[0]}") from error
@@ -111,6 +117,21 @@ def load_model(folder: Path) -> SentenceTransformer:
     prompts_path = folder / "config_sentence_transformers.json"
     prompts = json.loads(prompts_path.read_text(encoding="utf-8")).get("prompts") if prompts_path.is_file() else None
     return SentenceTransformer(modules=modules, device="cpu", prompts={"query": "", "document": "", **(prompts or {})})
+
+
+def _keep_layers(encoder: torch.nn.Module, kept: Sequence[int]) -> None:
+    """Leave out all layers but `kept` of a BERT-like encoder."""
+    layers = getattr(getattr(encoder, "encoder", None), "layer", None)
+    if layers is None:
+        raise InputError(f"keep_layers needs an encoder with a list of layers, as BERT has, not {type(encoder).__name__}")
+    if list(kept) != sorted(set(kept)) or not 0 <= kept[0] <= kept[-1] < len(layers):
+        raise InputError(f"keep_layers must rise and lie between 0 and {len(layers) - 1}, not {list(kept)}")
+    encoder.encoder.layer = torch.nn.ModuleList([layers[i] for i in kept])
+    encoder.config.num_hidden_layers = len(kept)
+    for number, layer in enumerate(encoder.encoder.layer):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = number
 
 
 def _pooling(choice: PoolingChoice, transformer: Transformer) -> torch.nn.Module:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from trainer.errors import InputError
+from trainer.imitation import Imitation
 from trainer.model import PoolingChoice
 
 
@@ -40,6 +41,7 @@ class StageRecipe:
     batch: int = 32  # records a step, over all processes: what in-batch negatives are drawn from
     order: str = "all"  # see trainer/data/curriculum.py
     loss: dict[str, Any] = field(default_factory=lambda: {"name": "info_nce", "temperature": 0.05})
+    imitation: Imitation | None = None  # beside the loss: follow the whole base's hidden states (trainer/imitation.py); needs keep_layers
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Recipe:
     output: str
     stages: list[StageRecipe]
     seed: int = 1
+    keep_layers: list[int] = field(default_factory=list)  # of the base's, from 0; empty: all. A smaller model that imitation mends
     pooling: PoolingChoice = field(default_factory=PoolingChoice)
     max_tokens: int = 256
     micro_batch: int = 64  # texts of max_tokens that go through the model at once; of shorter ones as many more

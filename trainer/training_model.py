@@ -18,7 +18,7 @@ def prepare(recipe: Recipe) -> SentenceTransformer:
     """The recipe's base under its pooling, ready for training on the CPU. Weights drawn here follow the recipe's seed."""
     torch.manual_seed(recipe.seed)
     dtype = torch.bfloat16 if recipe.lora and recipe.base_precision == "bf16" else torch.float32
-    model = new_model(Path(recipe.base), recipe.pooling, recipe.max_tokens, dtype)
+    model = new_model(Path(recipe.base), recipe.pooling, recipe.max_tokens, dtype, recipe.keep_layers)
     model.prompts.update(recipe.prompts)
     transformer = model[0]
     if recipe.dropout is not None:
@@ -33,6 +33,8 @@ def prepare(recipe: Recipe) -> SentenceTransformer:
         transformer.model.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.exit_layers:
         _ask_for_exits(model, recipe)
+    if any(stage.imitation for stage in recipe.stages):
+        transformer.model.config.output_hidden_states = True
     return model.train()
 
 
