@@ -17,13 +17,13 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from trainer.errors import InputError
 from trainer.evaluate.encoders import ModelEncoder, VersionEncoder
 from trainer.events import emit
+from trainer.export.parity import BOUNDS
 from trainer.graph_weights import GraphWeights, graph_weights
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 
 PROBES = ("heat pump", "How does a heat pump move heat?", "A heat pump moves heat from a cold place to a warm one, which takes work. " * 12)
-COSINE_MIN = {"float32": 0.999999}  # of a text's vectors by graph and by PyTorch
-COSINE_MIN_ROUNDED = 0.98  # where the graph rounds what goes through it
+COSINE_MIN = {"float32": 0.999999}  # of a text's vectors by graph and by PyTorch; where the graph rounds, what an int8 export must reach
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def base_of_version(version: Path, output: Path) -> None:
         whole[1] = AnchorTokenAwarePooling(whole[1].embedding_dimension, found.heads, pooling["gamma"], found.head_weights)
     whole.prompts.update(manifest.get("prompts") or {})
     cosine = (ModelEncoder(whole).encode(PROBES, "query") * VersionEncoder(version).encode(PROBES, "query")).sum(axis=1).min()
-    if not cosine >= COSINE_MIN.get(manifest["quantization"], COSINE_MIN_ROUNDED):
+    if not cosine >= COSINE_MIN.get(manifest["quantization"], BOUNDS["int8"].min_cosine):
         raise InputError(f"{version} gives other vectors than the weights read from it (cosine {cosine:.5f}): its graph is no plain BERT")
     emit("parity", cosine=round(float(cosine), 6))
     save_model(whole, staging / "whole")
