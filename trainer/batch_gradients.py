@@ -60,13 +60,13 @@ class BatchGradients:
         features = {i: self._features([texts.texts[row] for row in chunks[i]]) for i in mine}
         embedded: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def embed(i: int, imitation: Imitation | None) -> tuple[Tensor, Tensor]:
+        def embed(i: int, weights: Imitation | None) -> tuple[Tensor, Tensor]:
             """[1 + exits, texts, dimensions], and the chunk's share of the distance from the imitated base."""
             vectors, hidden_states = self._embed(features[i], seed + i)
             vectors = vectors[:, : len(chunks[i])]
-            if imitation is None or self.imitated is None:
+            if weights is None:
                 return vectors, vectors.new_zeros(())
-            return vectors, self.imitated.loss(imitation, features[i], hidden_states, vectors[0]) * (len(chunks[i]) / len(texts.texts))
+            return vectors, self.imitated.loss(weights, features[i], hidden_states, vectors[0]) * (len(chunks[i]) / len(texts.texts))
 
         layers, dimensions = 1 + len(self.exit_layers), self.model.get_embedding_dimension()
         whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)

@@ -161,7 +161,7 @@ def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[l
 
 
 def _imitated(recipe: Recipe, processes: Processes) -> Imitated | None:
-    if not any(stage.imitation for stage in recipe.stages):
+    if not recipe.imitates:
         return None
     return Imitated(Path(recipe.base), recipe.keep_layers, recipe.precision == "bf16", processes.device)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
+from trainer import pooling
 from trainer.errors import InputError
 
 
@@ -57,6 +58,6 @@ class Imitated:
             wanted = theirs[place].float()
             mean = (wanted * mask).sum(dim=(0, 1)) / count
             total = total + ((own[: len(mask)].float() - wanted).square() * mask).sum() / ((wanted - mean).square() * mask).sum()
-        means = (theirs[-1].float() * mask).sum(dim=1) / mask.sum(dim=1)
+        means = pooling.mean(theirs[-1].float(), rows["attention_mask"])
         apart = 1 - torch.nn.functional.cosine_similarity(embeddings.float(), means).mean()
         return weights.hidden_states * total / len(self.places) + weights.vectors * apart

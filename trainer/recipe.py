@@ -126,6 +126,10 @@ class Recipe:
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def imitates(self) -> bool:
+        return any(stage.imitation for stage in self.stages)
+
 
 def load_recipe(path: Path, changes: list[str]) -> Recipe:
     """Read `path` (.yaml, .yml or .json) and apply `changes`, each `dotted.key=value` with a YAML value."""

@@ -33,7 +33,7 @@ def prepare(recipe: Recipe) -> SentenceTransformer:
         transformer.model.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.exit_layers:
         _ask_for_exits(model, recipe)
-    if any(stage.imitation for stage in recipe.stages):
+    if recipe.imitates:
         transformer.model.config.output_hidden_states = True
     return model.train()
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from sentence_transformers import SentenceTransformer  # noqa: E402
 
 from trainer.data.records import read_records  # noqa: E402
 from trainer.evaluate.encoders import ModelEncoder  # noqa: E402
@@ -29,18 +30,19 @@ class Cuts:
     """Compares an encoder with some of its layers to the whole."""
 
     def __init__(self, folder: Path, texts: Sequence[str], max_tokens: int, bf16: bool) -> None:
-        self.folder, self.texts, self.max_tokens, self.bf16 = folder, list(texts), max_tokens, bf16
-        self.layers = new_model(folder, MEAN)[0].model.config.num_hidden_layers
-        self.vectors = self._encode(range(self.layers))
+        self.folder, self.texts, self.max_tokens, self.bf16 = folder, texts, max_tokens, bf16
+        whole = new_model(folder, MEAN, max_tokens)
+        self.layers = whole[0].model.config.num_hidden_layers
+        self.vectors = self._encode(whole)
         self.cosines = _pairs(self.vectors)
 
     def compare(self, kept: Sequence[int]) -> dict:
-        vectors = self._encode(kept)
+        vectors = self._encode(new_model(self.folder, MEAN, self.max_tokens, keep_layers=kept))
         return {"layers": list(kept), "correlation": float(np.corrcoef(self.cosines, _pairs(vectors))[0, 1]),
                 "cosine": float((vectors * self.vectors).sum(axis=1).mean())}
 
-    def _encode(self, kept: Sequence[int]) -> np.ndarray:
-        return ModelEncoder(new_model(self.folder, MEAN, self.max_tokens, keep_layers=list(kept)), bf16=self.bf16).encode(self.texts, "")
+    def _encode(self, model: SentenceTransformer) -> np.ndarray:
+        return ModelEncoder(model, bf16=self.bf16).encode(self.texts, "")
 
 
 def main() -> None:
