@@ -11,7 +11,7 @@ micro-batch, so little is padding. Dropout is seeded by the micro-batch, not by 
 run, and a run over more processes all drop the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
-from trainer.imitation import Imitated, Imitation
+from trainer.imitation import Imitated, Imitation, imitation_loss
 from trainer.losses.batch import EmbeddedBatch
 
 SMALL_CHUNK = 16  # texts; on a CPU filled up to a power of two
@@ -53,20 +53,21 @@ class BatchGradients:
     ) -> BatchResult:
         """Run forward and backward; gradients are `scale` times the loss's, and this process's share of the sum.
 
-        With `imitation`, every text's own distance from the imitated base is added to the loss, as a mean over texts.
+        With `imitation`, every text's own distance from what is imitated is added to the loss, as a mean over texts.
         """
-        chunks = length_sorted(texts.texts, self.micro_batch, self.model.max_seq_length)
-        mine = self.processes.share(chunks)
-        features = {i: self._features([texts.texts[row] for row in chunks[i]]) for i in mine}
+        counts = token_counts(self.model, texts.texts)
+        chunks = length_sorted(counts, self.micro_batch, self.model.max_seq_length)
+        mine = self.processes.share([len(chunk) * counts[chunk[0]] for chunk in chunks])
+        features = {i: micro_batch_features(self.model, [texts.texts[row] for row in chunks[i]]) for i in mine}
         embedded: dict[int, tuple[Tensor, Tensor]] = {}
 
         def embed(i: int, weights: Imitation | None) -> tuple[Tensor, Tensor]:
-            """[1 + exits, texts, dimensions], and the chunk's share of the distance from the imitated base."""
+            """[1 + exits, texts, dimensions], and the chunk's share of the distance from what is imitated."""
             vectors, hidden_states = self._embed(features[i], seed + i)
             vectors = vectors[:, : len(chunks[i])]
             if weights is None:
                 return vectors, vectors.new_zeros(())
-            return vectors, self.imitated.loss(weights, features[i], hidden_states, vectors[0]) * (len(chunks[i]) / len(texts.texts))
+            return vectors, imitation_loss(self.imitated, weights, features[i], hidden_states, vectors[0]) * (len(chunks[i]) / len(texts.texts))
 
         layers, dimensions = 1 + len(self.exit_layers), self.model.get_embedding_dimension()
         whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)
@@ -91,13 +92,6 @@ class BatchGradients:
         detached = whole.detach()
         return BatchResult(value.item() + self.processes.add_up(apart).item(), int(self.processes.add_up(tokens)),
                            replace(batch, embeddings=detached[0], exits={}))
-
-    def _features(self, texts: list[str]) -> dict[str, Tensor]:
-        if self.processes.device.type == "cpu":
-            rows = 1 << (len(texts) - 1).bit_length()
-            return _of_common_length(self.model.preprocess(texts + [""] * (rows - len(texts))), self.model.max_seq_length, self.model.tokenizer.pad_token_id)
-        features = self.model.preprocess(texts)
-        return {key: value.to(self.processes.device) if isinstance(value, Tensor) else value for key, value in features.items()}
 
     def _embed(self, features: dict[str, Tensor], seed: int) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """[1 + exits, texts, dimensions] of length 1, in float32; and all layers' hidden states where the model gives them."""
@@ -135,23 +129,35 @@ class BatchGradients:
         return self.processes.add_up(whole)
 
 
-def length_sorted(texts: list[str], size: int, tokens_max: int) -> list[list[int]]:
-    """Rows of `texts` in chunks of like length; longest first, so that memory runs out at once or never.
+def token_counts(model: SentenceTransformer, texts: list[str]) -> list[int]:
+    """Of each text as the model reads it, special tokens included."""
+    read = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length, return_attention_mask=False, return_token_type_ids=False)
+    return [len(ids) for ids in read["input_ids"]]
+
+
+def length_sorted(counts: Sequence[int], size: int, tokens_max: int) -> list[list[int]]:
+    """Numbers of texts with `counts` tokens in chunks of like length; longest first, so that memory runs out at once or never.
 
     A chunk costs no more than `size` texts of `tokens_max` tokens do; of shorter texts it has more. Its size is a power of two,
-    but for the last SMALL_CHUNK, so that few sizes occur. Tokens are guessed by bytes, never too few by much: a token of English has
-    4 to 5, and a character of the scripts that have fewer a token has 2 or 3.
+    but for the last SMALL_CHUNK, so that few sizes occur.
     """
-    guesses = [min(tokens_max, 2 + len(text.encode("utf-8", "surrogatepass")) // 4) for text in texts]
-    order = sorted(range(len(texts)), key=lambda row: (-guesses[row], row))
+    order = sorted(range(len(counts)), key=lambda row: (-counts[row], row))
     chunks: list[list[int]] = []
     while order:
-        count = min(len(order), max(1, size * tokens_max // guesses[order[0]]))
+        count = min(len(order), max(1, size * tokens_max // counts[order[0]]))
         if count < len(order) or count > SMALL_CHUNK:
             count = 1 << (count.bit_length() - 1)
         chunks.append(order[:count])
         order = order[count:]
     return chunks
+
+
+def micro_batch_features(model: SentenceTransformer, texts: list[str]) -> dict[str, Tensor]:
+    """The tokens of `texts`, on the model's device; on a CPU with rows and columns of padding, so that few shapes occur."""
+    if model.device.type == "cpu":
+        rows = 1 << (len(texts) - 1).bit_length()
+        return _of_common_length(model.preprocess(texts + [""] * (rows - len(texts))), model.max_seq_length, model.tokenizer.pad_token_id)
+    return {key: value.to(model.device) if isinstance(value, Tensor) else value for key, value in model.preprocess(texts).items()}
 
 
 def _of_common_length(features: dict[str, Tensor], tokens_max: int, pad: int) -> dict[str, Tensor]:

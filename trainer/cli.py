@@ -22,7 +22,7 @@ SUBCOMMANDS = {
     "evaluate": ("trainer.evaluate.command", "judge encoders, or a running server, with confidence intervals"),
     "mine": ("trainer.mining", "give pairs graded hard negatives from a corpus, by a model's own similarity"),
     "score": ("trainer.scoring", "give records a cross-encoder's scores, for distillation"),
-    "teach": ("trainer.teacher", "compute a distillation's teacher vectors once, into the recipe's cache"),
+    "teach": ("trainer.teach", "compute once what a distillation's teachers say, into the recipe's cache"),
     "fuse": ("trainer.fusion", "make one model of several trained from the same base"),
 }
 

@@ -6,7 +6,7 @@ one process with the same recipe, and in-batch negatives are always the whole ba
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -31,9 +31,15 @@ class Processes:
         """The one that reports and saves."""
         return self.rank == 0
 
-    def share(self, chunks: list) -> list[int]:
-        """Numbers of the chunks that are this process's."""
-        return list(range(self.rank, len(chunks), self.count))
+    def share(self, costs: Sequence[int]) -> list[int]:
+        """Numbers of the chunks that are this process's, of all with their costs: each, the dearest first, is done by whoever has least to do."""
+        loads, mine = [0] * self.count, []
+        for chunk in sorted(range(len(costs)), key=lambda chunk: -costs[chunk]):
+            process = loads.index(min(loads))
+            loads[process] += costs[chunk]
+            if process == self.rank:
+                mine.append(chunk)
+        return sorted(mine)
 
     def add_up(self, tensor: Tensor) -> Tensor:
         """`tensor` summed over all processes, in place."""

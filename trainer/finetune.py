@@ -31,7 +31,7 @@ from trainer.evaluate.encoders import ModelEncoder
 from trainer.evaluate.judge import judge
 from trainer.evaluate.sets import load_set
 from trainer.events import emit
-from trainer.imitation import Imitated
+from trainer.imitated_states import open_imitated
 from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
@@ -77,8 +77,9 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     model = prepare(recipe).to(processes.device)
     weights = trained_weights(model)
     optimizer = _optimizer(weights, recipe.optimizer)
+    teacher = open_teacher(recipe, sources)
     gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers),
-                               open_teacher(recipe, sources, processes.rank), _imitated(recipe, processes))
+                               teacher, open_imitated(recipe, model, teacher, sources))
     judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
@@ -158,12 +159,6 @@ def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[l
                             recipe.seed * 1000 + i, [source.together for source in stage.sources]))
         losses.append([build_loss(source.loss or stage.loss, f"stages[{i}].loss") for source in stage.sources])
     return stages, losses, list(stores.values())
-
-
-def _imitated(recipe: Recipe, processes: Processes) -> Imitated | None:
-    if not recipe.imitates:
-        return None
-    return Imitated(Path(recipe.base), recipe.keep_layers, recipe.precision == "bf16", processes.device)
 
 
 def _batch(recipe: Recipe, stage: Stage, number: int, step: int, difficulty: LevelDifficulty) -> TextBatch:

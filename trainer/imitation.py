@@ -1,26 +1,33 @@
-"""Learning the hidden states of the base that a smaller model was cut out of, beside the loss over its embeddings.
+"""Learning what a token's hidden states are in a larger model, or in several, beside the loss over embeddings.
 
-A student that keeps some of a base's layers (the recipe's `keep_layers`, an initialisation as DistilBERT's, arXiv 1910.01108) starts as a
-broken copy of it. Every token of every text then says how to mend it (TinyBERT, arXiv 1909.10351, section 3.1; both are as wide, so
-nothing has to be projected):
+Every token of every text says what is wrong, where similarities of whole texts say a single number a pair (TinyBERT, arXiv 1909.10351, section
+3.1). A stage's imitation is of one of two, read from the same micro-batches as the student's own:
 
-    L = hidden_states / K sum over kept layers k of |S_k - B_m(k)|^2 / var(B_m(k))  +  vectors (1 - cos(e_S, e_B))
+* `ImitatedBase`, where the student keeps some of its base's layers (the recipe's `keep_layers`, an initialisation as DistilBERT's, arXiv 1910.01108)
+  and starts as a broken copy: the base's states behind the layer before the next kept one, for each kept layer.
+* `ImitatedTeachers`, where the recipe has several teachers and the student all of its layers: the teachers' last states, as one.
 
-S_k are the student's states behind its k-th layer, B_m(k) the base's behind the layer before the next kept one, so that a kept layer does what
-those left out behind it did, too; both [tokens, dimensions], the mean over tokens and dimensions. e_S is the student's embedding under its own
-pooling and e_B the mean of the base's last states. The base reads what the student reads, in the same micro-batches.
+    L = hidden_states / K sum over places k of |S_k - T_k|^2 / var(T_k)  +  vectors (1 - cos(e_S, e_T))
+
+S_k are the student's states, T_k those imitated, both [tokens, dimensions]; the mean is over tokens and dimensions. e_S is the student's
+embedding under its own pooling and e_T the mean of the last T.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModel
 
 from trainer import pooling
 from trainer.errors import InputError
+
+COSINE_MIN = 0.98  # of a teacher's vectors, which may come from int8, and the mean of its hidden states
+FEATURES = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -31,33 +38,95 @@ class Imitation:
     vectors: float = 30.0
 
 
-class Imitated:
-    """A base with all its layers, frozen, that a model with `kept` of them follows."""
+class Imitated(Protocol):
+    def states(self, features: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """T of a micro-batch, each [texts, tokens, dimensions] in float32, by the place of the student's hidden states that are to be like it: 0 is
+        the embedding layer's, k that behind layer k - 1, -1 the last. The last one given is what embeddings are made of."""
+        ...
+
+
+def imitation_loss(imitated: Imitated, weights: Imitation, features: Mapping[str, Tensor], hidden_states: Sequence[Tensor], embeddings: Tensor) -> Tensor:
+    """L above over one micro-batch: its tokens [texts, tokens], the student's hidden states [texts, tokens, dimensions], that of its embedding layer
+    first, and its embeddings [texts, dimensions] of length 1. Rows of `features` beyond `embeddings` are padding."""
+    rows = {name: features[name][: len(embeddings)] for name in FEATURES if name in features}
+    with torch.no_grad():
+        theirs = imitated.states(rows)
+    mask = rows["attention_mask"].unsqueeze(-1).float()
+    count = mask.sum()
+    total = embeddings.new_zeros(())
+    # Products with the mask, for picking out tokens is slow on the way back.
+    for place, wanted in theirs.items():
+        own, mean = hidden_states[place][: len(mask)].float(), (wanted * mask).sum(dim=(0, 1)) / count
+        total = total + ((own - wanted).square() * mask).sum() / ((wanted - mean).square() * mask).sum()
+    means = pooling.mean(wanted, rows["attention_mask"])
+    apart = 1 - torch.nn.functional.cosine_similarity(embeddings.float(), means).mean()
+    return weights.hidden_states * total / len(theirs) + weights.vectors * apart
+
+
+class ImitatedBase:
+    """A base with all its layers, frozen, that a model with `kept` of them follows. Both are as wide, so nothing has to be projected."""
 
     def __init__(self, base: Path, kept: Sequence[int], bf16: bool, device: torch.device) -> None:
-        if not kept:
-            raise InputError("a stage's imitation needs keep_layers: a model with all of its base's layers has nothing to imitate")
-        dtype = torch.bfloat16 if bf16 else torch.float32
-        # Eager attention: for short texts on a CPU, plain products are as fast as a fused kernel.
-        self.model = AutoModel.from_pretrained(base, attn_implementation="eager", dtype=dtype, local_files_only=True).eval().requires_grad_(False).to(device)
-        last = self.model.config.num_hidden_layers
-        self.places = [*kept[1:], last]  # numbers of hidden states: 0 is the embedding's, k that behind layer k - 1
+        self.model = _frozen(base, bf16, device)
+        self.places = [*kept[1:], self.model.config.num_hidden_layers]
 
-    def loss(self, weights: Imitation, features: Mapping[str, Tensor], hidden_states: Sequence[Tensor], embeddings: Tensor) -> Tensor:
-        """L above over one micro-batch: its tokens [texts, tokens], the student's hidden states [texts, tokens, dimensions], that of its embedding
-        layer first, and its embeddings [texts, dimensions] of length 1. Rows of `features` beyond `embeddings` are padding."""
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        rows = {name: features[name][: len(embeddings)] for name in names if name in features}
-        with torch.no_grad():
-            theirs = self.model(**rows, output_hidden_states=True).hidden_states
-        mask = rows["attention_mask"].unsqueeze(-1).float()
-        count = mask.sum()
-        total = embeddings.new_zeros(())
-        # Products with the mask, for picking out tokens is slow on the way back.
-        for own, place in zip(hidden_states[1:], self.places, strict=True):
-            wanted = theirs[place].float()
-            mean = (wanted * mask).sum(dim=(0, 1)) / count
-            total = total + ((own[: len(mask)].float() - wanted).square() * mask).sum() / ((wanted - mean).square() * mask).sum()
-        means = pooling.mean(theirs[-1].float(), rows["attention_mask"])
-        apart = 1 - torch.nn.functional.cosine_similarity(embeddings.float(), means).mean()
-        return weights.hidden_states * total / len(self.places) + weights.vectors * apart
+    def states(self, features: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        theirs = self.model(**features, output_hidden_states=True).hidden_states
+        return {own + 1: theirs[place].float() for own, place in enumerate(self.places)}
+
+
+class ImitatedTeachers:
+    """Several encoders that read the same tokens, as one of the student's width.
+
+    Where all are pooled by mean, the vector of several teachers (trainer/teachers.py) is the mean over tokens of
+
+        t_i = [sqrt(a_1) (h_1i / |p_1| - m_1) / |p_1 / |p_1| - m_1|, sqrt(a_2) ..., ...]
+
+    with h_k teacher k's last hidden states [tokens, dimensions], p_k their mean, m_k and a_k the teacher's mean vector and share. What the student is to
+    be like is c t_i R: R [teachers' dimensions, dimensions] takes the directions in which the vectors of a sample are largest, which keeps their cosines
+    nearly, and turns them (orthogonal Procrustes) to where the untrained student's own vectors of the sample lie, whose mean length is c. So the
+    student starts near, and cosines are those of the teachers.
+    """
+
+    place = -1  # the student's last
+
+    def __init__(self, encoders: Sequence[Path], means: Sequence[np.ndarray], shares: Sequence[float], bf16: bool, device: torch.device) -> None:
+        self.models = [_frozen(folder, bf16, device) for folder in encoders]
+        self.means, self.shares = [torch.from_numpy(mean).to(device) for mean in means], [float(share) for share in shares]
+        self.rotation: Tensor | None = None  # c R, once it is known
+
+    def check(self, features: Mapping[str, Tensor], vectors: Tensor) -> None:
+        """Raise InputError where a teacher's vectors [texts, teachers' dimensions] are not the mean of its hidden states over the student's tokens."""
+        start = 0
+        for model, mean, part in zip(self.models, self.means, self._parts(features), strict=True):
+            theirs = vectors[:, start : start + len(mean)]
+            start += len(mean)
+            cosine = float(torch.nn.functional.cosine_similarity(pooling.mean(part, features["attention_mask"]), theirs).mean())
+            if cosine < COSINE_MIN:
+                raise InputError(f"teacher {model.name_or_path} cannot be imitated token by token: the mean of its hidden states over the student's tokens is not its "
+                                 f"vector (cosine {cosine:.3f}, not {COSINE_MIN}). Teachers for this are pooled by mean, take no prompts and share the student's tokenizer")
+
+    def rotation_of(self, vectors: Tensor, own: Tensor) -> Tensor:
+        """c R from a sample's vectors by the teachers [texts, their dimensions] and the student's, [texts, dimensions] and not normalized."""
+        directions = torch.linalg.eigh(vectors.T @ vectors)[1][:, -own.shape[1] :]  # by rising size
+        left, _, right = torch.linalg.svd((vectors @ directions).T @ torch.nn.functional.normalize(own), full_matrices=False)
+        return directions @ left @ right * own.norm(dim=1).mean()
+
+    def states(self, features: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        return {self.place: torch.cat(self._parts(features), dim=-1) @ self.rotation}
+
+    def _parts(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """Of t, each teacher's [texts, tokens, dimensions]."""
+        parts = []
+        for model, mean, share in zip(self.models, self.means, self.shares, strict=True):
+            tokens = model(**features).last_hidden_state.float()
+            length = pooling.mean(tokens, features["attention_mask"]).norm(dim=1)[:, None, None]
+            apart = tokens / length - mean
+            parts.append(apart * (share ** 0.5 / pooling.mean(apart, features["attention_mask"]).norm(dim=1)[:, None, None]))
+        return parts
+
+
+def _frozen(folder: Path, bf16: bool, device: torch.device) -> torch.nn.Module:
+    # Eager attention: for short texts on a CPU, plain products are as fast as a fused kernel.
+    return AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.bfloat16 if bf16 else torch.float32,
+                                     local_files_only=True).eval().requires_grad_(False).to(device)

@@ -23,13 +23,17 @@ SAMPLE_MIN = 8  # texts; fewer say nothing of a spread
 SAMPLE_RECORDS = 128  # of each source
 
 
-def open_teacher(recipe: Recipe, stores: Sequence[RecordStore], process: int = 0) -> Teacher | None:
-    """What the run learns from: the recipe's one teacher, its several as one, or None. `process`: see TeacherCache."""
-    teachers = open_teachers(recipe, process)
+def open_teacher(recipe: Recipe, stores: Sequence[RecordStore]) -> Teacher | None:
+    """What the run learns from: the recipe's one teacher, its several as one, or None."""
+    teachers = open_teachers(recipe)
     if not recipe.teachers:
         return teachers[0] if teachers else None
-    sample = [text for store in stores for text in texts_of(store, range(min(len(store), SAMPLE_RECORDS)))]
-    return Ensemble(teachers, [share.weight for share in recipe.teachers], list(dict.fromkeys(sample)))
+    return Ensemble(teachers, [share.weight for share in recipe.teachers], sample_of(stores))
+
+
+def sample_of(stores: Sequence[RecordStore]) -> list[TextAndRole]:
+    """The first texts of each source: what several teachers are brought together by."""
+    return list(dict.fromkeys(text for store in stores for text in texts_of(store, range(min(len(store), SAMPLE_RECORDS)))))
 
 
 class Ensemble:

@@ -167,8 +167,8 @@ def test_cached_gradients_drop_the_same_in_both_passes(tmp_path: Path) -> None:
 
 
 def test_micro_batches_hold_texts_of_like_length() -> None:
-    long, middle, short = "word " * 40, "word " * 12, "word"
-    # 2 x 32 tokens: two that are cut at 32, two with one of 17, then all that is left.
+    long, middle, short = 32, 17, 3
+    # 2 x 32 tokens: two of 32, two with one of 17, then all that is left.
     assert length_sorted([short, long, middle, long, short, middle, long], 2, 32) == [[1, 3], [6, 2], [5, 0, 4]]
     # Of 17 tokens three would do, of 3 twenty-one: chunks are powers of two until few are left.
     assert [len(chunk) for chunk in length_sorted([middle] * 3 + [short] * 30, 2, 32)] == [2, 2, 16, 13]

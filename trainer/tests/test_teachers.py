@@ -80,7 +80,7 @@ def test_each_teacher_has_a_cache_of_its_own_and_a_run_asks_none_of_them_again(r
     assert main(["teach", "--recipe", str(recipe_file)]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["texts"] == 2 * 64
     sizes = {path: path.stat().st_size for path in (tmp_path / "cache").glob("*/0.keys")}
-    assert list(sizes.values()) == [2 * 64 * 16] * 2
+    assert list(sizes.values()) == [2 * 64 * 20] * 2
     finetune(load_recipe(recipe_file, []))
     assert {path: path.stat().st_size for path in (tmp_path / "cache").glob("*/0.keys")} == sizes
     # Another weight is another mean of the same vectors.
