@@ -41,7 +41,7 @@ class StageRecipe:
     batch: int = 32  # records a step, over all processes: what in-batch negatives are drawn from
     order: str = "all"  # see trainer/data/curriculum.py
     loss: dict[str, Any] = field(default_factory=lambda: {"name": "info_nce", "temperature": 0.05})
-    imitation: Imitation | None = None  # beside the loss: follow the whole base's hidden states (trainer/imitation.py); needs keep_layers
+    imitation: Imitation | None = None  # beside the loss: follow hidden states (trainer/imitation.py), the whole base's under keep_layers, or several teachers'
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,22 @@ class Remembering:
         return np.stack([self.known[text] for text in texts])
 
 
+class Projected:
+    """A Teacher along the directions in which its vectors of a sample are largest, as a student imitates it (trainer/imitation.py)."""
+
+    def __init__(self, teacher: Ensemble, dimensions: int, sample: list[TextAndRole]) -> None:
+        vectors = teacher(sample)
+        self.teacher, self.directions = teacher, np.linalg.eigh(vectors.T @ vectors)[1][:, -dimensions:]
+
+    def __call__(self, texts: list[TextAndRole]) -> np.ndarray:
+        vectors = self.teacher(texts) @ self.directions
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 class AsEncoder:
     """A Teacher as a TextEncoder; of a pair of sentences, which have no role, both are asked for as queries."""
 
-    def __init__(self, teacher: Remembering | Ensemble) -> None:
+    def __init__(self, teacher: Remembering | Ensemble | Projected) -> None:
         self.teacher = teacher
 
     def encode(self, texts: list[str], role: str) -> np.ndarray:
@@ -58,12 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", action="append", required=True, metavar="NAME=FOLDER[=QUERY=DOCUMENT]", help="the first is what the others are tested against")
     parser.add_argument("--mix", action="append", default=[], metavar="NAME=WEIGHT,...")
+    parser.add_argument("--project", type=int, nargs="+", default=[], metavar="N", help="every mix along its N largest directions, too")
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="a JSON file; a table goes to standard output")
     add_arguments(parser, SETS)
     arguments = parser.parse_args()
     sets = open_sets(arguments)
-    teachers: dict[str, Remembering | Ensemble] = {}
+    teachers: dict[str, Remembering | Ensemble | Projected] = {}
     for entry in arguments.teacher:
         name, folder, query, document = (*entry.split("="), "", "")[:4]
         teachers[name] = Remembering(Path(folder), query, document, arguments.max_tokens, arguments.precision == "bf16")
@@ -71,6 +84,7 @@ def main() -> None:
     for mix in arguments.mix:
         shares = {name: float(weight) for name, weight in (part.split("=") for part in mix.split(","))}
         teachers[mix] = Ensemble([teachers[name] for name in shares], list(shares.values()), sample)
+        teachers |= {f"{mix} in {size}": Projected(teachers[mix], size, sample) for size in arguments.project}
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in teachers}
     print("|", *(f"| {name}" for name in ("", *arguments.sets)), "| mean |")
     first: dict = {}
