@@ -24,7 +24,7 @@ from trainer.batch_gradients import BatchGradients, BatchResult
 from trainer.checkpoint import check_disk, checkpoints, load_checkpoint, save_checkpoint, trained_weights
 from trainer.data.batches import Stage, TextBatch, collate
 from trainer.data.curriculum import LevelDifficulty, check_order
-from trainer.data.store import RecordStore, open_store, store_name
+from trainer.data.store import RecordStore, open_stores
 from trainer.distributed import Processes
 from trainer.errors import InputError, TrainerError
 from trainer.evaluate.encoders import ModelEncoder
@@ -79,7 +79,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     optimizer = _optimizer(weights, recipe.optimizer)
     teacher = open_teacher(recipe, sources)
     gradients = BatchGradients(model, processes, recipe.micro_batch, recipe.cached, recipe.precision == "bf16", tuple(recipe.exit_layers),
-                               teacher, open_imitated(recipe, model, teacher, sources))
+                               teacher, open_imitated(recipe, model, teacher))
     judged = [load_set(place, recipe.evaluation.queries_max, 0, recipe.evaluation.documents_max) for place in recipe.evaluation.sets] if processes.is_first else []
     if processes.is_first:
         check_disk(output / "checkpoints", model)
@@ -146,11 +146,10 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
 def _schedule(recipe: Recipe, processes: Processes) -> tuple[list[Stage], list[list], list[RecordStore]]:
     """Each stage's batches and losses by source. The first process writes the stores; the others then find them."""
     stages, losses = [], []
-    paths = list(dict.fromkeys(source.path for stage in recipe.stages for source in stage.sources))
     stores: dict[str, RecordStore] = {}
     for turn in (processes.is_first, not processes.is_first):
-        for i, path in enumerate(paths if turn else []):
-            stores[path] = open_store(Path(path), Path(recipe.output) / "data", store_name(i, path), recipe.bad_lines_share_max)
+        if turn:
+            stores = open_stores(recipe)
         processes.wait()
     for i, stage in enumerate(recipe.stages):
         check_order(stage.order)

@@ -8,7 +8,7 @@ dimension: 6.6 million tokens of 384 dimensions 5 GB.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +16,17 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from trainer.data.store import RecordStore
 from trainer.errors import InputError
 from trainer.imitation import Imitated, ImitatedBase, ImitatedTeachers
 from trainer.keyed_rows import KEY_BYTES, KeyedRows
 from trainer.recipe import Recipe, TeacherShare
 from trainer.teacher import Teacher, identity_of
-from trainer.teachers import Ensemble, sample_of
+from trainer.teachers import Ensemble
 
 CHECKED = 16  # texts, by which teachers are seen to be imitable
 
 
-def open_imitated(recipe: Recipe, model: SentenceTransformer, teacher: Teacher | None, sources: Sequence[RecordStore]) -> Imitated | None:
+def open_imitated(recipe: Recipe, model: SentenceTransformer, teacher: Teacher | None) -> Imitated | None:
     """What the stages' imitation follows, or None; `model` is not trained yet, and `teacher` is what open_teacher gave."""
     if not recipe.imitates:
         return None
@@ -40,16 +39,15 @@ def open_imitated(recipe: Recipe, model: SentenceTransformer, teacher: Teacher |
             raise InputError(f"teacher {share.folder} cannot be imitated token by token: its hidden states are to be had from a PyTorch folder alone "
                              "(`trainer base` makes one of a model version)")
     imitated = ImitatedTeachers([Path(share.folder) for share in recipe.teachers], teacher.means, teacher.shares, recipe.precision == "bf16", model.device)
-    sample = sample_of(sources)
     if not recipe.teacher_cache:
-        imitated.rotation = _rotation(imitated, model, teacher, sample, recipe)
+        imitated.rotation = _rotation(imitated, model, teacher, recipe)
         return imitated
-    folder = Path(recipe.teacher_cache) / f"states-{_identity(recipe, sample)}"
+    folder = Path(recipe.teacher_cache) / f"states-{_identity(recipe, teacher)}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "rotation.npy"
     if not path.is_file():
         own = folder / f"rotation-{os.getpid()}.npy"
-        np.save(own, _rotation(imitated, model, teacher, sample, recipe).cpu().numpy())
+        np.save(own, _rotation(imitated, model, teacher, recipe).cpu().numpy())
         try:
             os.link(own, path)  # of processes that start at once, the first decides
         except FileExistsError:
@@ -76,8 +74,8 @@ class StatesCache:
         keys, counts = _keys(features), features["attention_mask"].sum(dim=1).tolist()
         if missing := self._rows.missing(keys):
             # The whole micro-batch, for a part of it has another shape.
-            states = self._imitated.states(features)[self._imitated.place].half().cpu().numpy()
-            self._rows.keep({key: states[row, : counts[row]] for key, row in ((key, keys.index(key)) for key in missing)})
+            states = self._imitated.states(features)[self._imitated.place].cpu().numpy()
+            self._rows.keep({key: states[row, :count] for row, (key, count) in enumerate(zip(keys, counts, strict=True)) if key in missing})
         # As the cache gives them, those just computed, too: a run is the same whatever was in the cache before.
         whole = np.zeros((*features["input_ids"].shape, self._dimensions), np.float16)
         for row, key in enumerate(keys):
@@ -90,20 +88,21 @@ def _keys(features: Mapping[str, Tensor]) -> list[bytes]:
     return [hashlib.blake2b(row[:count].tobytes(), digest_size=KEY_BYTES).digest() for row, count in zip(ids, counts, strict=True)]
 
 
-def _rotation(imitated: ImitatedTeachers, model: SentenceTransformer, teacher: Ensemble, sample: list[tuple[str, str]], recipe: Recipe) -> Tensor:
-    """c R of the sample, after a look at whether the teachers' vectors are made of their hidden states."""
-    vectors = torch.from_numpy(teacher(sample)).to(model.device)
-    features = model.preprocess([text for text, _ in sample[:CHECKED]])
+def _rotation(imitated: ImitatedTeachers, model: SentenceTransformer, teacher: Ensemble, recipe: Recipe) -> Tensor:
+    """c R of the teachers' sample, after a look at whether the teachers' vectors are made of their hidden states."""
+    vectors = torch.from_numpy(teacher(teacher.sample)).to(model.device)
+    texts = [text for text, _ in teacher.sample]
+    features = model.preprocess(texts[:CHECKED])
     model.eval()
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         imitated.check({key: value.to(model.device) for key, value in features.items() if isinstance(value, Tensor)}, vectors[:CHECKED])
-        tokens = model.encode([text for text, _ in sample], output_value="token_embeddings", show_progress_bar=False)
+        tokens = model.encode(texts, output_value="token_embeddings", show_progress_bar=False)
     model.train()
     return imitated.rotation_of(vectors, torch.stack([states.float().mean(dim=0) for states in tokens]))
 
 
-def _identity(recipe: Recipe, sample: list[tuple[str, str]]) -> str:
+def _identity(recipe: Recipe, teacher: Ensemble) -> str:
     """Of what decides the states of a text: teachers, their weights, the base that they are turned to, and the sample that does it."""
-    bf16 = recipe.precision == "bf16"
-    what = [[[identity_of(share, bf16), share.weight] for share in recipe.teachers], identity_of(TeacherShare(recipe.base), bf16), recipe.max_tokens, sample]
+    shares = [[one.identity, share.weight] for one, share in zip(teacher.teachers, recipe.teachers, strict=True)]
+    what = [shares, identity_of(TeacherShare(recipe.base), recipe.precision == "bf16"), recipe.max_tokens, teacher.sample]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]

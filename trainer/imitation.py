@@ -108,7 +108,7 @@ class ImitatedTeachers:
 
     def rotation_of(self, vectors: Tensor, own: Tensor) -> Tensor:
         """c R from a sample's vectors by the teachers [texts, their dimensions] and the student's, [texts, dimensions] and not normalized."""
-        directions = torch.linalg.eigh(vectors.T @ vectors)[1][:, -own.shape[1] :]  # by rising size
+        directions = largest_directions(vectors, own.shape[1])
         left, _, right = torch.linalg.svd((vectors @ directions).T @ torch.nn.functional.normalize(own), full_matrices=False)
         return directions @ left @ right * own.norm(dim=1).mean()
 
@@ -124,6 +124,11 @@ class ImitatedTeachers:
             apart = tokens / length - mean
             parts.append(apart * (share ** 0.5 / pooling.mean(apart, features["attention_mask"]).norm(dim=1)[:, None, None]))
         return parts
+
+
+def largest_directions(vectors: Tensor, count: int) -> Tensor:
+    """[dimensions, count]: orthogonal directions in which the rows of `vectors` are largest, by rising size."""
+    return torch.linalg.eigh(vectors.T @ vectors)[1][:, -count:]
 
 
 def _frozen(folder: Path, bf16: bool, device: torch.device) -> torch.nn.Module:

@@ -5,7 +5,7 @@
 
 A process that keeps something takes the first number that no other holds a lock on, of this run or another. All read all: what others kept is seen
 when a key is missed. Rows are on the disk before their entry is written, so that what has an entry is whole after a crash or a power cut; what has
-none is cut off. Memory: some 250 bytes a key.
+none, or nothing but zeros at the end, is cut off. Memory: some 250 bytes a key.
 """
 
 import fcntl
@@ -72,6 +72,10 @@ class KeyedRows:
         part.entries += len(places)
         self._places |= places
 
+    def _bytes(self, part: _Part, end: int, rows: int) -> bytes:
+        size = 2 * rows * self._columns
+        return os.pread(part.file, size, end - size)
+
     def _take_files(self) -> tuple[_Part, BinaryIO, BinaryIO]:
         for number in itertools.count():
             values = (self.folder / f"{number}.f16").open("ab")
@@ -89,7 +93,7 @@ class KeyedRows:
         raise AssertionError("numbers do not end")
 
     def _read(self) -> None:
-        """Take what all processes have kept since the last time; what a crash left without its other half is passed over."""
+        """Take what all processes have kept since the last time; what a crash left without its other half, or a power cut empty at the end, is passed over."""
         for path in sorted(self.folder.glob("*.keys")):
             values = path.with_suffix(".f16")
             if path.stem not in self._parts:
@@ -103,6 +107,8 @@ class KeyedRows:
             held = np.fromfile(path, ENTRY, count=new, offset=part.entries * ENTRY.itemsize)
             ends = part.end + np.cumsum(held["rows"].astype(np.int64)) * 2 * self._columns
             whole = int(np.searchsorted(ends, values.stat().st_size, side="right"))
+            while whole and not any(self._bytes(part, int(ends[whole - 1]), int(held["rows"][whole - 1]))):
+                whole -= 1
             for entry, end in zip(held[:whole], ends[:whole].tolist(), strict=True):
                 rows = int(entry["rows"])
                 self._places[entry["key"].tobytes()] = (part.file, end - 2 * rows * self._columns, rows)

@@ -16,14 +16,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from trainer.batch_gradients import length_sorted, micro_batch_features, token_counts
-from trainer.data.store import RecordStore, open_store, store_name
+from trainer.data.store import RecordStore, open_stores
 from trainer.errors import InputError
 from trainer.events import emit
 from trainer.imitated_states import StatesCache, open_imitated
 from trainer.interruption import Interrupted, StopSignal
-from trainer.recipe import Recipe, load_recipe
+from trainer.recipe import load_recipe
 from trainer.teacher import TeacherCache, TextAndRole, open_teachers, texts_of
-from trainer.teachers import open_teacher
+from trainer.teachers import as_one
 from trainer.training_model import prepare
 
 TEACH_TEXTS = 1024  # asked for and kept at a time; what a stop may cost
@@ -38,21 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
-    caches = [teacher for teacher in open_teachers(recipe) if isinstance(teacher, TeacherCache)]
+    teachers = open_teachers(recipe)
+    caches = [teacher for teacher in teachers if isinstance(teacher, TeacherCache)]
     if not caches:
         raise InputError("teach needs a recipe with teacher and teacher_cache")
-    stores = stores_of(recipe)
+    stores = list(open_stores(recipe).values())
     with StopSignal() as stop:
         for cache in caches:
-            fill(stores, cache, vectors_into(cache), stop, arguments.records, arguments.share)
+            fill(stores, cache, cache, stop, arguments.records, arguments.share)
         if recipe.imitates and not recipe.keep_layers:
             model = prepare(recipe)
-            states = open_imitated(recipe, model, open_teacher(recipe, stores), stores)
+            states = open_imitated(recipe, model, as_one(teachers, recipe, stores))
             fill(stores, states, _states_into(states, model, recipe.micro_batch), stop, arguments.records, arguments.share)
     emit("done", folder=str(caches[0].folder if len(caches) == 1 else caches[0].folder.parent), texts=min(len(cache) for cache in caches))
 
 
-def fill(stores: Sequence[RecordStore], cache: TeacherCache | StatesCache, ask: Callable[[list[TextAndRole]], None], stop: StopSignal,
+def fill(stores: Sequence[RecordStore], cache: TeacherCache | StatesCache, ask: Callable[[list[TextAndRole]], object], stop: StopSignal,
          records_max: int = 0, share: tuple[int, int] = (0, 1)) -> None:
     """Ask for every text of the stores, block by block, so that they are in `cache`; of a `share` (i, n), for those of every n-th block from i on."""
     counts = [min(len(store), records_max or len(store)) for store in stores]
@@ -68,14 +69,6 @@ def fill(stores: Sequence[RecordStore], cache: TeacherCache | StatesCache, ask: 
                  etaSeconds=round(max(0.0, (time.monotonic() - began) / done * (sum(counts) / share[1] - done)), 1))
 
 
-def vectors_into(cache: TeacherCache) -> Callable[[list[TextAndRole]], None]:
-    def ask(texts: list[TextAndRole]) -> None:
-        if missing := cache.missing(texts):
-            cache(missing)
-
-    return ask
-
-
 def _states_into(cache: StatesCache, model: SentenceTransformer, micro_batch: int) -> Callable[[list[TextAndRole]], None]:
     def ask(texts: list[TextAndRole]) -> None:
         plain = list(dict.fromkeys(text for text, _ in texts))
@@ -86,11 +79,6 @@ def _states_into(cache: StatesCache, model: SentenceTransformer, micro_batch: in
                     cache.states(features)
 
     return ask
-
-
-def stores_of(recipe: Recipe) -> list[RecordStore]:
-    paths = list(dict.fromkeys(source.path for stage in recipe.stages for source in stage.sources))
-    return [open_store(Path(path), Path(recipe.output) / "data", store_name(i, path), recipe.bad_lines_share_max) for i, path in enumerate(paths)]
 
 
 def _share(text: str) -> tuple[int, int]:

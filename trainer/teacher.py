@@ -58,7 +58,7 @@ class TeacherCache:
     identity in full and the dimensions."""
 
     def __init__(self, folder: Path, identity: str, ask: Teacher) -> None:
-        self.folder, self.ask, self._identity = folder / hashlib.sha256(f"keyed rows of {identity}".encode()).hexdigest()[:16], ask, identity
+        self.folder, self.ask, self.identity = folder / hashlib.sha256(f"keyed rows of {identity}".encode()).hexdigest()[:16], ask, identity
         about = self.folder / "teacher.json"
         self._rows = KeyedRows(self.folder, json.loads(about.read_text(encoding="utf-8"))["dimensions"]) if about.is_file() else None
 
@@ -82,7 +82,7 @@ class TeacherCache:
         if self._rows is None:
             self._rows = KeyedRows(self.folder, vectors.shape[1])
             staging = self.folder / f"teacher-{os.getpid()}.json"
-            staging.write_text(json.dumps({"identity": self._identity, "dimensions": vectors.shape[1]}) + "\n", encoding="utf-8")
+            staging.write_text(json.dumps({"identity": self.identity, "dimensions": vectors.shape[1]}) + "\n", encoding="utf-8")
             staging.replace(self.folder / "teacher.json")
         self._rows.keep({_key(text): vectors[i : i + 1] for i, text in enumerate(texts)})
 

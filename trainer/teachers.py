@@ -25,15 +25,15 @@ SAMPLE_RECORDS = 128  # of each source
 
 def open_teacher(recipe: Recipe, stores: Sequence[RecordStore]) -> Teacher | None:
     """What the run learns from: the recipe's one teacher, its several as one, or None."""
-    teachers = open_teachers(recipe)
+    return as_one(open_teachers(recipe), recipe, stores)
+
+
+def as_one(teachers: Sequence[Teacher], recipe: Recipe, stores: Sequence[RecordStore]) -> Teacher | None:
+    """The recipe's teachers, opened, as open_teacher gives them; several are brought together by the first texts of each source."""
     if not recipe.teachers:
         return teachers[0] if teachers else None
-    return Ensemble(teachers, [share.weight for share in recipe.teachers], sample_of(stores))
-
-
-def sample_of(stores: Sequence[RecordStore]) -> list[TextAndRole]:
-    """The first texts of each source: what several teachers are brought together by."""
-    return list(dict.fromkeys(text for store in stores for text in texts_of(store, range(min(len(store), SAMPLE_RECORDS)))))
+    sample = [text for store in stores for text in texts_of(store, range(min(len(store), SAMPLE_RECORDS)))]
+    return Ensemble(teachers, [share.weight for share in recipe.teachers], list(dict.fromkeys(sample)))
 
 
 class Ensemble:
@@ -44,11 +44,11 @@ class Ensemble:
             raise InputError(f"several teachers need at least {SAMPLE_MIN} texts to be scaled alike, not {len(sample)}")
         if min(weights) < 0 or not sum(weights) > 0:
             raise InputError("teachers' weights must be 0 or more, and one of them more")
-        self.teachers = teachers
+        self.teachers, self.sample = teachers, list(sample)
         self.means: list[np.ndarray] = []
         spreads = []
         for teacher in teachers:
-            vectors = teacher(list(sample))
+            vectors = teacher(self.sample)
             self.means.append(vectors.mean(axis=0))
             spreads.append(_spread(_centred(vectors, self.means[-1])))
         shares = np.array(weights) / np.array(spreads)

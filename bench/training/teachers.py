@@ -16,11 +16,13 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 from judged_sets import add_arguments, open_sets  # noqa: E402
 from trainer.data.records import read_records  # noqa: E402
 from trainer.evaluate.encoders import ModelEncoder  # noqa: E402
 from trainer.evaluate.judge import compare, judge  # noqa: E402
+from trainer.imitation import largest_directions  # noqa: E402
 from trainer.model import load_model  # noqa: E402
 from trainer.teacher import TextAndRole, ask_teacher  # noqa: E402
 from trainer.teachers import SAMPLE_RECORDS, Ensemble  # noqa: E402
@@ -48,8 +50,7 @@ class Projected:
     """A Teacher along the directions in which its vectors of a sample are largest, as a student imitates it (trainer/imitation.py)."""
 
     def __init__(self, teacher: Ensemble, dimensions: int, sample: list[TextAndRole]) -> None:
-        vectors = teacher(sample)
-        self.teacher, self.directions = teacher, np.linalg.eigh(vectors.T @ vectors)[1][:, -dimensions:]
+        self.teacher, self.directions = teacher, largest_directions(torch.from_numpy(teacher(sample)), dimensions).numpy()
 
     def __call__(self, texts: list[TextAndRole]) -> np.ndarray:
         vectors = self.teacher(texts) @ self.directions

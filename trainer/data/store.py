@@ -18,6 +18,7 @@ import numpy as np
 
 from trainer.data.records import BadLine, Record, read_records
 from trainer.events import emit
+from trainer.recipe import Recipe
 
 # Bad lines that are named one by one; the rest are counted.
 BAD_LINES_NAMED_MAX = 20
@@ -65,9 +66,11 @@ def open_store(source: Path, folder: Path, name: str, bad_share_max: float = 0.0
     return RecordStore(folder, name, summary)
 
 
-def store_name(number: int, source: str) -> str:
-    """The store's name of a run's source: its place in the recipe and its file's name."""
-    return f"{number:02d}-{Path(source).name.split('.')[0]}"
+def open_stores(recipe: Recipe) -> dict[str, RecordStore]:
+    """The stores of a recipe's sources by their paths, in its order, under its output; each is named by its place and its file."""
+    paths = dict.fromkeys(source.path for stage in recipe.stages for source in stage.sources)
+    return {path: open_store(Path(path), Path(recipe.output) / "data", f"{number:02d}-{Path(path).name.split('.')[0]}", recipe.bad_lines_share_max)
+            for number, path in enumerate(paths)}
 
 
 def sha256_of(path: Path) -> str:

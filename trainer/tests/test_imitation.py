@@ -103,7 +103,7 @@ def together(tmp_path: Path) -> Recipe:
 def opened(recipe: Recipe) -> tuple[SentenceTransformer, Ensemble, Imitated]:
     store = open_store(Path(recipe.stages[0].sources[0].path), Path(recipe.output) / "data", "texts", 0.0)
     model, teacher = prepare(recipe), open_teacher(recipe, [store])
-    return model, teacher, open_imitated(recipe, model, teacher, [store])
+    return model, teacher, open_imitated(recipe, model, teacher)
 
 
 def read(model: SentenceTransformer, texts: list[str]) -> dict[str, torch.Tensor]:
@@ -182,4 +182,4 @@ def test_teachers_that_cannot_be_imitated_are_refused(together: Recipe, tmp_path
     path = tmp_path / "version"
     path.mkdir()
     with pytest.raises(InputError, match="version cannot be imitated token by token: its hidden states are to be had from a PyTorch folder alone"):
-        open_imitated(replace(together, teachers=[TeacherShare(str(path)), together.teachers[1]]), *opened(together)[:2], [])
+        open_imitated(replace(together, teachers=[TeacherShare(str(path)), together.teachers[1]]), *opened(together)[:2])

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from trainer.cli import main
+from trainer.data.store import open_stores
 from trainer.errors import InputError
 from trainer.evaluate.encoders import open_encoder
 from trainer.finetune import finetune
 from trainer.interruption import Interrupted, StopSignal
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.recipe import load_recipe
-from trainer.teach import fill, stores_of, vectors_into
+from trainer.teach import fill
 from trainer.teacher import TeacherCache, TextAndRole, ask_teacher, open_teachers
 from trainer.tests.served import served
 from trainer.tests.tiny import WORDS, tiny_bert
@@ -49,7 +50,7 @@ def test_a_text_is_asked_for_once_in_each_role_over_runs_and_processes(tmp_path:
     assert TeacherCache(tmp_path, "another", teacher)(TEXTS[:1]).shape == (1, 8) and len(teacher.asked) == 41
 
 
-@pytest.mark.parametrize("crash", ["keys", "f16"])
+@pytest.mark.parametrize("crash", ["keys", "f16", "empty", "empty keys"])
 def test_what_a_crash_tore_is_asked_for_again_and_nothing_else(crash: str, tmp_path: Path) -> None:
     cache = TeacherCache(tmp_path, "t", Counting())
     whole = cache(TEXTS[:12])
@@ -57,8 +58,12 @@ def test_what_a_crash_tore_is_asked_for_again_and_nothing_else(crash: str, tmp_p
     del cache
     if crash == "keys":  # the vectors of two texts were written, of their keys only a part
         keys.write_bytes(keys.read_bytes()[: 10 * 20 + 5])
-    else:
+    elif crash == "f16":
         vectors.write_bytes(vectors.read_bytes()[: 10 * 16 + 5])
+    elif crash == "empty":  # a power cut: the file has its length, but the last blocks never arrived
+        vectors.write_bytes(vectors.read_bytes()[: 10 * 16] + bytes(2 * 16))
+    else:
+        keys.write_bytes(keys.read_bytes()[: 10 * 20] + bytes(2 * 20))
     teacher = Counting()
     mended = TeacherCache(tmp_path, "t", teacher)
     np.testing.assert_array_equal(mended(TEXTS[:12]), whole)
@@ -125,11 +130,11 @@ def test_teach_stopped_goes_on_with_what_is_missing(recipe_file: Path, monkeypat
 
     teacher.ask = once
     with pytest.raises(Interrupted, match="stopped with 32 texts; the same command goes on"):
-        fill(stores_of(recipe), teacher, vectors_into(teacher), stop)
+        fill(list(open_stores(recipe).values()), teacher, teacher, stop)
     [again] = open_teachers(recipe)
     assert isinstance(again, TeacherCache)
     again.ask = lambda texts: asked.append(len(texts)) or ask(texts)
-    fill(stores_of(recipe), again, vectors_into(again), StopSignal())
+    fill(list(open_stores(recipe).values()), again, again, StopSignal())
     assert asked == [32, 32, 32, 32] and len(again) == 128
 
 
