@@ -53,30 +53,37 @@ class BatchGradients:
     ) -> BatchResult:
         """Run forward and backward; gradients are `scale` times the loss's, and this process's share of the sum.
 
-        With `imitation`, every text's own distance from what is imitated is added to the loss, as a mean over texts.
+        With `imitation`, every text's own distance from what is imitated is added to the loss, as a mean over texts; teachers that are
+        imitated are also what the loss has for a teacher.
         """
         counts = token_counts(self.model, texts.texts)
         chunks = length_sorted(counts, self.micro_batch, self.model.max_seq_length)
         mine = self.processes.share([len(chunk) * counts[chunk[0]] for chunk in chunks])
         features = {i: micro_batch_features(self.model, [texts.texts[row] for row in chunks[i]]) for i in mine}
         embedded: dict[int, tuple[Tensor, Tensor]] = {}
+        layers, dimensions = 1 + len(self.exit_layers), self.model.get_embedding_dimension()
+        whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)
+        followed = torch.zeros_like(whole[0])
 
-        def embed(i: int, weights: Imitation | None) -> tuple[Tensor, Tensor]:
+        def embed(i: int) -> tuple[Tensor, Tensor]:
             """[1 + exits, texts, dimensions], and the chunk's share of the distance from what is imitated."""
             vectors, hidden_states = self._embed(features[i], seed + i)
             vectors = vectors[:, : len(chunks[i])]
-            if weights is None:
+            if imitation is None:
                 return vectors, vectors.new_zeros(())
-            return vectors, imitation_loss(self.imitated, weights, features[i], hidden_states, vectors[0]) * (len(chunks[i]) / len(texts.texts))
+            apart, followed[chunks[i]] = imitation_loss(self.imitated, imitation, features[i], hidden_states, vectors[0])
+            return vectors, apart * (len(chunks[i]) / len(texts.texts))
 
-        layers, dimensions = 1 + len(self.exit_layers), self.model.get_embedding_dimension()
-        whole = torch.zeros(layers, len(texts.texts), dimensions, device=self.processes.device)
         for i in mine:
             with torch.no_grad() if self.cached else nullcontext():
-                embedded[i] = embed(i, None if self.cached else imitation)
+                embedded[i] = embed(i)
             whole[:, chunks[i]] = embedded[i][0].detach()
         whole = self.processes.add_up(whole).requires_grad_()
-        batch = self._batch(texts, whole, chunks, mine)
+        if imitation is not None and self.imitated.is_teacher:
+            teacher = self.processes.add_up(followed)
+        else:
+            teacher = self._teacher_vectors(texts, chunks, mine)
+        batch = self._batch(texts, whole, teacher)
         torch.manual_seed(seed)  # a loss that draws (hard-negative mixing) must draw the same in every process
         value = loss(batch)
         if not torch.isfinite(value):
@@ -84,7 +91,7 @@ class BatchGradients:
         (value * scale).backward()
         apart = whole.new_zeros(())
         for i in mine:
-            again, own = embed(i, imitation) if self.cached else embedded.pop(i)
+            again, own = embed(i) if self.cached else embedded.pop(i)
             # Both at once, for they share the activations.
             (own * scale + (again * whole.grad[:, chunks[i]]).sum()).backward()
             apart += own.detach()
@@ -111,19 +118,19 @@ class BatchGradients:
             features = module(dict(features))
         return features["sentence_embedding"]
 
-    def _batch(self, texts: TextBatch, whole: Tensor, chunks: list[list[int]], mine: list[int]) -> EmbeddedBatch:
+    def _batch(self, texts: TextBatch, whole: Tensor, teacher: Tensor | None) -> EmbeddedBatch:
         device = whole.device
         moved = {name: value.to(device) for name, value in vars(texts.indices).items() if isinstance(value, Tensor) and name != "embeddings"}
-        return replace(texts.indices, **moved, embeddings=whole[0], teacher=self._teacher_vectors(texts, chunks, mine, device),
+        return replace(texts.indices, **moved, embeddings=whole[0], teacher=teacher,
                        exits={layer: whole[i + 1] for i, layer in enumerate(self.exit_layers)})
 
-    def _teacher_vectors(self, texts: TextBatch, chunks: list[list[int]], mine: list[int], device: torch.device) -> Tensor | None:
+    def _teacher_vectors(self, texts: TextBatch, chunks: list[list[int]], mine: list[int]) -> Tensor | None:
         """[texts, teacher dimensions], each process asking the teacher for its own share."""
         if self.teacher is None:
             return None
         rows = [row for i in mine for row in chunks[i]] or [0]
-        vectors = torch.from_numpy(self.teacher([texts.plain[row] for row in rows])).to(device)
-        whole = torch.zeros(len(texts.texts), vectors.shape[1], device=device)
+        vectors = torch.from_numpy(self.teacher([texts.plain[row] for row in rows])).to(self.processes.device)
+        whole = torch.zeros(len(texts.texts), vectors.shape[1], device=vectors.device)
         if mine:
             whole[rows] = vectors
         return self.processes.add_up(whole)

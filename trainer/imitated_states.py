@@ -60,6 +60,8 @@ def open_imitated(recipe: Recipe, model: SentenceTransformer, teacher: Teacher |
 class StatesCache:
     """An Imitated whose states are computed once."""
 
+    is_teacher = True
+
     def __init__(self, imitated: ImitatedTeachers, folder: Path) -> None:
         self.folder, self._imitated, self._dimensions = folder, imitated, imitated.rotation.shape[1]
         self._rows = KeyedRows(folder, self._dimensions)

@@ -10,7 +10,8 @@ Every token of every text says what is wrong, where similarities of whole texts 
     L = hidden_states / K sum over places k of |S_k - T_k|^2 / var(T_k)  +  vectors (1 - cos(e_S, e_T))
 
 S_k are the student's states, T_k those imitated, both [tokens, dimensions]; the mean is over tokens and dimensions. e_S is the student's
-embedding under its own pooling and e_T the mean of the last T.
+embedding under its own pooling and e_T the mean of the last T. Where teachers are imitated, e_T is also their vector to the stage's loss, so that
+nothing has to be asked of them but their states.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,15 +40,18 @@ class Imitation:
 
 
 class Imitated(Protocol):
+    is_teacher: bool  # whether its vectors are those that the stage's loss has for a teacher's
+
     def states(self, features: Mapping[str, Tensor]) -> dict[int, Tensor]:
         """T of a micro-batch, each [texts, tokens, dimensions] in float32, by the place of the student's hidden states that are to be like it: 0 is
         the embedding layer's, k that behind layer k - 1, -1 the last. The last one given is what embeddings are made of."""
         ...
 
 
-def imitation_loss(imitated: Imitated, weights: Imitation, features: Mapping[str, Tensor], hidden_states: Sequence[Tensor], embeddings: Tensor) -> Tensor:
-    """L above over one micro-batch: its tokens [texts, tokens], the student's hidden states [texts, tokens, dimensions], that of its embedding layer
-    first, and its embeddings [texts, dimensions] of length 1. Rows of `features` beyond `embeddings` are padding."""
+def imitation_loss(imitated: Imitated, weights: Imitation, features: Mapping[str, Tensor], hidden_states: Sequence[Tensor],
+                   embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """L above over one micro-batch, and e_T of length 1: of its tokens [texts, tokens], the student's hidden states [texts, tokens, dimensions], that of
+    its embedding layer first, and its embeddings [texts, dimensions] of length 1. Rows of `features` beyond `embeddings` are padding."""
     rows = {name: features[name][: len(embeddings)] for name in FEATURES if name in features}
     with torch.no_grad():
         theirs = imitated.states(rows)
@@ -58,13 +62,15 @@ def imitation_loss(imitated: Imitated, weights: Imitation, features: Mapping[str
     for place, wanted in theirs.items():
         own, mean = hidden_states[place][: len(mask)].float(), (wanted * mask).sum(dim=(0, 1)) / count
         total = total + ((own - wanted).square() * mask).sum() / ((wanted - mean).square() * mask).sum()
-    means = pooling.mean(wanted, rows["attention_mask"])
-    apart = 1 - torch.nn.functional.cosine_similarity(embeddings.float(), means).mean()
-    return weights.hidden_states * total / len(theirs) + weights.vectors * apart
+    vectors = torch.nn.functional.normalize(pooling.mean(wanted, rows["attention_mask"]))
+    apart = 1 - torch.nn.functional.cosine_similarity(embeddings.float(), vectors).mean()
+    return weights.hidden_states * total / len(theirs) + weights.vectors * apart, vectors
 
 
 class ImitatedBase:
     """A base with all its layers, frozen, that a model with `kept` of them follows. Both are as wide, so nothing has to be projected."""
+
+    is_teacher = False  # the recipe's is another
 
     def __init__(self, base: Path, kept: Sequence[int], bf16: bool, device: torch.device) -> None:
         self.model = _frozen(base, bf16, device)
@@ -88,6 +94,7 @@ class ImitatedTeachers:
     student starts near, and cosines are those of the teachers.
     """
 
+    is_teacher = True
     place = -1  # the student's last
 
     def __init__(self, encoders: Sequence[Path], means: Sequence[np.ndarray], shares: Sequence[float], bf16: bool, device: torch.device) -> None:

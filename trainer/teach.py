@@ -2,8 +2,8 @@
 
     python -m trainer teach --recipe trainer/recipes/default-distillation.yaml
 
-keeps the teachers' vectors, and where the recipe imitates several teachers, their hidden states token by token (trainer/imitated_states.py), so that
-runs over other seeds, lengths or losses ask the teachers for nothing. Stopped at any moment, the same command goes on. Without this command a run
+keeps the teachers' vectors, or where stages imitate several teachers, their hidden states token by token (trainer/imitated_states.py), of which vectors
+are made; so runs over other seeds, lengths or losses ask the teachers for nothing. Stopped at any moment, the same command goes on. Without this command a run
 fills the cache as it goes.
 """
 
@@ -43,14 +43,16 @@ def run(arguments: argparse.Namespace) -> None:
     if not caches:
         raise InputError("teach needs a recipe with teacher and teacher_cache")
     stores = list(open_stores(recipe).values())
+    of_states = [bool(stage.imitation) and not recipe.keep_layers for stage in recipe.stages]
+    filled: list[TeacherCache | StatesCache] = [] if all(of_states) else list(caches)
     with StopSignal() as stop:
-        for cache in caches:
+        for cache in filled:
             fill(stores, cache, cache, stop, arguments.records, arguments.share)
-        if recipe.imitates and not recipe.keep_layers:
+        if any(of_states):
             model = prepare(recipe)
-            states = open_imitated(recipe, model, as_one(teachers, recipe, stores))
+            filled.append(states := open_imitated(recipe, model, as_one(teachers, recipe, stores)))
             fill(stores, states, _states_into(states, model, recipe.micro_batch), stop, arguments.records, arguments.share)
-    emit("done", folder=str(caches[0].folder if len(caches) == 1 else caches[0].folder.parent), texts=min(len(cache) for cache in caches))
+    emit("done", folder=str(filled[0].folder if len(filled) == 1 else filled[0].folder.parent), texts=min(len(cache) for cache in filled))
 
 
 def fill(stores: Sequence[RecordStore], cache: TeacherCache | StatesCache, ask: Callable[[list[TextAndRole]], object], stop: StopSignal,

@@ -19,6 +19,7 @@ from trainer.errors import InputError
 from trainer.finetune import finetune
 from trainer.imitated_states import StatesCache, open_imitated
 from trainer.imitation import Imitated, ImitatedBase, ImitatedTeachers, Imitation, imitation_loss
+from trainer.losses.batch import EmbeddedBatch
 from trainer.losses.info_nce import InfoNCE
 from trainer.model import PoolingChoice, load_model, new_model, save_model
 from trainer.recipe import Recipe, TeacherShare, from_fields, resolved
@@ -61,7 +62,8 @@ def test_all_layers_are_as_far_from_the_whole_as_nothing(tmp_path: Path) -> None
     output = model.eval()(dict(features))
     imitated = ImitatedBase(base, [0, 1, 2], bf16=False, device=torch.device("cpu"))
     assert imitated.places == [1, 2, 3]
-    assert float(imitation_loss(imitated, Imitation(), features, output["all_layer_embeddings"], output["sentence_embedding"]).detach()) < 1e-5
+    apart, vectors = imitation_loss(imitated, Imitation(), features, output["all_layer_embeddings"], output["sentence_embedding"])
+    assert float(apart.detach()) < 1e-5 and torch.allclose(vectors, output["sentence_embedding"], atol=1e-5)
 
 
 def test_gradients_do_not_depend_on_micro_batches_or_caching(tmp_path: Path) -> None:
@@ -135,6 +137,23 @@ def test_a_model_comes_to_follow_its_teachers(together: Recipe) -> None:
 
     before, after = likeness(new_model(Path(together.base), MEAN)), likeness(load_model(finetune(together)))
     assert 1 - after < (1 - before) / 3
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_teachers_imitated_are_the_losss_teacher(cached: bool, together: Recipe) -> None:
+    model, _, imitated = opened(together)
+    batch = collate([(Record(query=one, positive=other), []) for one, other in zip(TEXTS[::2], TEXTS[1::2], strict=True)], 0, "", "", True)
+    seen = []
+
+    def loss(embedded: EmbeddedBatch) -> torch.Tensor:
+        seen.append(embedded.teacher)
+        return embedded.embeddings.sum()
+
+    gradients = BatchGradients(model, Processes("cpu"), 1, cached, teacher=pytest.fail, imitated=imitated)
+    gradients.add(batch, loss, 1, imitation=Imitation())
+    features = read(model, batch.texts)
+    [states] = imitated.states(features).values()
+    assert torch.allclose(seen[0], torch.nn.functional.normalize(pooling.mean(states, features["attention_mask"])), atol=1e-5)
 
 
 def test_states_are_computed_once_by_whichever_process(together: Recipe, tmp_path: Path) -> None:
