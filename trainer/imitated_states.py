@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from trainer.errors import InputError
-from trainer.imitation import Imitated, ImitatedBase, ImitatedTeachers
+from trainer.imitation import FEATURES, Imitated, ImitatedBase, ImitatedTeachers
 from trainer.keyed_rows import KEY_BYTES, KeyedRows
 from trainer.recipe import Recipe, TeacherShare
 from trainer.teacher import Teacher, identity_of
@@ -75,9 +75,11 @@ class StatesCache:
     def states(self, features: Mapping[str, Tensor]) -> dict[int, Tensor]:
         keys, counts = _keys(features), features["attention_mask"].sum(dim=1).tolist()
         if missing := self._rows.missing(keys):
-            # The whole micro-batch, for a part of it has another shape.
-            states = self._imitated.states(features)[self._imitated.place].cpu().numpy()
-            self._rows.keep({key: states[row, :count] for row, (key, count) in enumerate(zip(keys, counts, strict=True)) if key in missing})
+            rows = [keys.index(key) for key in missing]
+            # Up to a power of two, by repetition: on a CPU every new shape costs the making of its kernels.
+            filled = rows + rows[:1] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
+            states = self._imitated.states({name: value[filled] for name, value in features.items() if name in FEATURES})[self._imitated.place].cpu().numpy()
+            self._rows.keep({keys[row]: states[i, : counts[row]] for i, row in enumerate(rows)})
         # As the cache gives them, those just computed, too: a run is the same whatever was in the cache before.
         whole = np.zeros((*features["input_ids"].shape, self._dimensions), np.float16)
         for row, key in enumerate(keys):

@@ -170,6 +170,22 @@ def test_states_are_computed_once_by_whichever_process(together: Recipe, tmp_pat
     assert torch.equal(again * mask[2:4, :width], (computed * mask)[2:4, :width])
 
 
+def test_of_a_micro_batch_the_missing_texts_alone_are_computed(together: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _, cache = opened(together)
+    asked = []
+    states = cache._imitated.states
+    monkeypatch.setattr(cache._imitated, "states", lambda features: asked.append(len(features["input_ids"])) or states(features))
+    features = read(model, TEXTS[:8])
+    cache.states(read(model, TEXTS[2:6]))
+    [found] = cache.states(features).values()
+    assert asked == [4, 4]  # four of eight were there
+    cache.states(read(model, TEXTS[7:13]))
+    assert asked[2:] == [8]  # five, filled up
+    mask = features["attention_mask"].unsqueeze(-1)
+    [direct] = states(features).values()
+    assert torch.allclose(found * mask, direct * mask, atol=0.02)
+
+
 @pytest.mark.parametrize("torn", ["keys", "f16"])
 def test_what_a_crash_tore_is_computed_again(torn: str, together: Recipe) -> None:
     model, _, first = opened(together)
