@@ -128,7 +128,7 @@ struct Amx {
   }
 
   static void attend(const Model& model, const Layer& layer, const uint16_t* projected, int tokens,
-                     const float* headWeights, uint8_t* codes, float* received, Scratch& scratch) {
+                     uint8_t* codes, float* received, Scratch& scratch) {
     const int size = model.hidden / model.heads;
     const int stride = 3 * model.hidden;
     const int keys = roundUp(tokens, BLOCK);
@@ -141,7 +141,7 @@ struct Amx {
       const uint16_t* query = projected + head * size;
       arrangeKeys(query + model.hidden, stride, keys, size, keyTiles);
       arrangeValues(query + 2 * model.hidden, stride, keys, size, valueTiles);
-      const float headWeight = headWeights ? headWeights[head] : 1.0f;
+      const float headWeight = model.headWeights ? model.headWeights[head] : 1.0f;
       for (int first = 0; first < tokens; first += TILE_ROWS) {
         const int rows = tokens - first < TILE_ROWS ? tokens - first : TILE_ROWS;
         float inverse[TILE_ROWS];

@@ -125,7 +125,7 @@ void forward(const Model& model, const Batch& batch, Scratch& scratch) {
                             ? batch.receivedAttention + static_cast<size_t>(text) * batch.rowTokens
                             : nullptr;
       Isa::attend(model, layer, projected + static_cast<size_t>(at) * 3 * hidden, batch.lengths[text],
-                  number == model.layerCount - 1 ? model.headWeights : nullptr, codes + at * hidden, received, scratch);
+                  codes + at * hidden, received, scratch);
     }
     const Rounding* next = last ? nullptr : &model.layers[number + 1].hidden;
     for (int first = 0; first < batch.tokens; first += ROWS) {

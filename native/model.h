@@ -63,7 +63,7 @@ struct Model {
   const float* positionRows;  // [positions, hidden]: position and token type 0, added
   Norm embeddingNorm;
   const Layer* layers;
-  const float* headWeights;  // [heads], of the last layer's received attention; null: all 1
+  const float* headWeights;  // [heads], of received attention; null: all 1
 };
 
 // A forward pass: texts one after another, without padding.

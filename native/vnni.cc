@@ -76,7 +76,7 @@ struct Vnni {
   }
 
   static void attend(const Model& model, const Layer& layer, const float* projected, int tokens,
-                     const float* headWeights, uint8_t* codes, float* received, Scratch& scratch) {
+                     uint8_t* codes, float* received, Scratch& scratch) {
     const int size = model.hidden / model.heads;
     const int keys = roundUp(tokens, BLOCK);
     auto* columns = reinterpret_cast<float*>(scratch.keys.reserve(sizeof(float) * size * keys));
@@ -89,7 +89,7 @@ struct Vnni {
         const int rows = tokens - first < QUERIES_AT_ONCE ? tokens - first : QUERIES_AT_ONCE;
         score(query + first * 3 * model.hidden, 3 * model.hidden, columns, size, keys, scores);
         for (int row = 0; row < rows; row++) {
-          softmax(scores + row * keys, tokens, headWeights ? headWeights[head] : 1.0f, received);
+          softmax(scores + row * keys, tokens, model.headWeights ? model.headWeights[head] : 1.0f, received);
         }
         gather(scores, keys, query + 2 * model.hidden, 3 * model.hidden, tokens, size, rows, layer.context, head * size,
                codes + first * model.hidden, model.hidden);

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
+from trainer.exit_layers import at_exit
 from trainer.imitation import Imitated, Imitation, imitation_loss
 from trainer.losses.batch import EmbeddedBatch
 
@@ -106,11 +107,7 @@ class BatchGradients:
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model[0](dict(features))
             vectors = [self._pool(output)]
-            for layer in self.exit_layers:
-                at_exit = {**output, "token_embeddings": output["all_layer_embeddings"][layer]}
-                if "exit_received_attention" in output:
-                    at_exit["received_attention"] = output["exit_received_attention"][layer - 1]
-                vectors.append(self._pool(at_exit))
+            vectors += [self._pool(at_exit(output, layer)) for layer in self.exit_layers]
         return torch.stack(vectors).float(), output.get("all_layer_embeddings")
 
     def _pool(self, features: dict[str, Tensor]) -> Tensor:

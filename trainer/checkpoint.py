@@ -66,7 +66,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
-    """Bring `model` and `optimizer` to `checkpoint`; returns its state."""
+    """Bring `model` and `optimizer` to `checkpoint`; returns its state. The optimizer's settings stay its own, its moments are the checkpoint's."""
     weights = load_file(checkpoint / "weights.safetensors")
     ours = trained_weights(model)
     if set(weights) != set(ours):
@@ -76,5 +76,8 @@ def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: torch.optim.O
         for name, weight in ours.items():
             weight.copy_(weights[name])
     if optimizer is not None:
+        settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
+        for group, own in zip(optimizer.param_groups, settings, strict=True):
+            group.update(own)
     return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))

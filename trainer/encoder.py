@@ -88,11 +88,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def positions_of(config: dict[str, Any]) -> int | None:
+    """How many tokens the position table of a config.json has room for; None where it names none."""
+    positions = config.get("max_position_embeddings")
+    return positions and int(positions) - (ROBERTA_POSITION_OFFSET if config.get("model_type") in ROBERTA_LIKE else 0)
+
+
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     """The longest input, special tokens included: the position table's size, or less where the tokenizer says less."""
-    positions = int(config.get("max_position_embeddings", 512))
-    if config["model_type"] in ROBERTA_LIKE:
-        positions -= ROBERTA_POSITION_OFFSET
+    positions = positions_of(config) or 512
     path = folder / "tokenizer_config.json"
     asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
     return min(positions, int(asked)) if asked else positions

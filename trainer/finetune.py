@@ -39,8 +39,9 @@ from trainer.run_log import RunLog
 from trainer.teachers import open_teacher
 from trainer.training_model import finish, pooling_facts, prepare
 
-# What may differ between the command that began a run and the one that goes on with it: nothing that moves the loss.
-MAY_CHANGE = ("device", "micro_batch", "cached", "checkpoint_every", "checkpoints_kept", "evaluation", "license", "notes", "output")
+# What may differ between the command that began a run and the one that goes on with it: nothing that moves the loss, but for the optimizer's settings,
+# since a run that diverged goes on with a lower learning rate.
+MAY_CHANGE = ("device", "micro_batch", "cached", "checkpoint_every", "checkpoints_kept", "evaluation", "license", "notes", "optimizer", "output")
 
 
 class Diverged(TrainerError):
@@ -87,7 +88,9 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     state: dict[str, Any] = {"step": 0, "tokens": 0, "records": 0, "difficulty": {}, "best": None, "best_step": None, "worse": 0}
     if found := checkpoints(output / "checkpoints"):
         state = load_checkpoint(found[-1], model, optimizer)
-        log.resume(state["step"])
+        if state["best_step"] and not (output / "checkpoints" / f"step-{state['best_step']:06d}").is_dir():
+            state |= {"best": None, "best_step": None}  # judged while no patience asked for it to be kept
+    log.resume(state["step"])
     difficulty = LevelDifficulty({int(level): value for level, value in state["difficulty"].items()})
 
     def save() -> None:
@@ -98,7 +101,8 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
             emit("checkpoint", step=state["step"], folder=str(folder))
         processes.wait()
 
-    for step in range(state["step"], recipe.steps):
+    ended = recipe.evaluation.patience and state["worse"] >= recipe.evaluation.patience
+    for step in range(state["step"], state["step"] if ended else recipe.steps):
         number, within = _locate(recipe, step)
         stage, rate = stages[number], _learning_rate(recipe.optimizer, step, recipe.steps)
         for group in optimizer.param_groups:
@@ -107,7 +111,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
         for part in range(recipe.accumulate):
             batch = _batch(recipe, stage, number, within * recipe.accumulate + part, difficulty)
             # A million micro-batches a step are never reached, so no two steps share a seed.
-            seed = (recipe.seed * 1_000_003 + step * recipe.accumulate + part) * 1_000_000
+            seed = (recipe.seed * 1_000_003 + step * recipe.accumulate + part) * 1_000_000 % 2**63
             result = gradients.add(batch, losses[number][batch.source], seed, 1 / recipe.accumulate, recipe.stages[number].imitation)
             loss, tokens = loss + result.loss / recipe.accumulate, tokens + result.tokens
             _observe(difficulty, batch, result)

@@ -42,12 +42,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output.exists():
         raise InputError(f"{arguments.output} exists already: choose another --output")
     model = load_model(arguments.model[0])
-    weights = [load_model(folder).state_dict() for folder in arguments.model]
-    _check_alike(arguments.model, weights)
-    if arguments.method == "soup":
-        fused = soup(weights, shares)
-    else:
-        fused = delta_guided(weights, load_model(arguments.base).state_dict(), shares)
+    folders = [*arguments.model, arguments.base] if arguments.method == "delta-guided" else arguments.model
+    weights = [load_model(folder).state_dict() for folder in folders]
+    _check_alike(folders, weights)
+    fused = soup(weights, shares) if arguments.method == "soup" else delta_guided(weights[:-1], weights[-1], shares)
     model.load_state_dict(fused)
     save_model(model, arguments.output)
     if (arguments.model[0] / "README.md").is_file():

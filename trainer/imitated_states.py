@@ -34,6 +34,8 @@ def open_imitated(recipe: Recipe, model: SentenceTransformer, teacher: Teacher |
         return ImitatedBase(Path(recipe.base), recipe.keep_layers, recipe.precision == "bf16", model.device)
     if not isinstance(teacher, Ensemble):
         raise InputError("a stage's imitation needs keep_layers or several teachers: a model with all of its base's layers has nothing else to imitate")
+    if any(source.query_prompt or source.document_prompt for stage in recipe.stages if stage.imitation for source in stage.sources):
+        raise InputError("a stage that imitates teachers token by token takes no prompts: they read every text as it is")
     for share in recipe.teachers:
         if not (Path(share.folder) / "config.json").is_file():
             raise InputError(f"teacher {share.folder} cannot be imitated token by token: its hidden states are to be had from a PyTorch folder alone "

@@ -105,9 +105,11 @@ class ImitatedTeachers:
     def check(self, features: Mapping[str, Tensor], vectors: Tensor) -> None:
         """Raise InputError where a teacher's vectors [texts, teachers' dimensions] are not the mean of its hidden states over the student's tokens."""
         start = 0
-        for model, mean, part in zip(self.models, self.means, self._parts(features), strict=True):
+        for model, mean, share, part in zip(self.models, self.means, self.shares, self._parts(features), strict=True):
             theirs = vectors[:, start : start + len(mean)]
             start += len(mean)
+            if not share:
+                continue
             cosine = float(torch.nn.functional.cosine_similarity(pooling.mean(part, features["attention_mask"]), theirs).mean())
             if cosine < COSINE_MIN:
                 raise InputError(f"teacher {model.name_or_path} cannot be imitated token by token: the mean of its hidden states over the student's tokens is not its "

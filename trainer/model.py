@@ -20,6 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from transformers.utils.logging import disable_progress_bar
 
+from trainer.encoder import positions_of
 from trainer.errors import InputError
 from trainer.poolings import saved_pooling
 from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling, ReceivedAttentionTransformer
@@ -57,11 +58,12 @@ def new_model(
 ) -> SentenceTransformer:
     """A model over the Hugging Face or sentence-transformers folder `base`, pooled as `choice` says, normalized.
 
-    Of its layers `keep_layers` stay, or all. A decoder's attention is made bidirectional. Raises InputError where `base` is no text encoder or
+    Texts are cut at `max_tokens`, or at what the base has positions for. Of its layers `keep_layers` stay, or all. A decoder's attention is made bidirectional. Raises InputError where `base` is no text encoder or
     cannot be pooled or cut so.
     """
     config = _read_config(base)
-    options: dict[str, Any] = {"model_kwargs": {"dtype": dtype}, "max_seq_length": max_tokens}
+    longest = min(max_tokens, positions_of(config) or max_tokens) if max_tokens else None
+    options: dict[str, Any] = {"model_kwargs": {"dtype": dtype}, "max_seq_length": longest}
     try:
         if choice.mode == "ata" or is_decoder(config):
             layers = choice.layers if choice.mode == "ata" else "none"

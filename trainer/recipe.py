@@ -179,16 +179,17 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return [_value(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
     plain = typing.get_origin(hint) or hint
     if plain is float and isinstance(value, int | str) and not isinstance(value, bool):
-        value = _number(value, where)  # YAML reads 3e-5 as a string
+        value = number(value, where)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise InputError(f"{where} must be of type {plain.__name__}, not {value!r}")
     return value
 
 
-def _number(value: int | str, where: str) -> float:
+def number(value: Any, where: str) -> float:
+    """`value` of the key `where` as a number; YAML reads 3e-5 as a string."""
     try:
         return float(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{where} must be a number, not {value!r}") from error
 
 
@@ -202,6 +203,8 @@ def _apply(fields: dict[str, Any], change: str) -> None:
         for parent in parents:
             place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
         place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {change!r}: {text!r} is no YAML value; put quotes around a text") from error
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"--set {change!r}: there is no {key} to set") from error
 
@@ -222,6 +225,8 @@ def _check(recipe: Recipe) -> None:
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if recipe.seed < 0:
+        raise InputError(f"seed must be 0 or more, not {recipe.seed}")
     if recipe.dropout is not None and not 0 <= recipe.dropout < 1:
         raise InputError(f"dropout must be at least 0 and less than 1, not {recipe.dropout}")
     if recipe.evaluation.patience and not (recipe.evaluation.every and recipe.evaluation.sets):

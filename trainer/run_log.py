@@ -18,10 +18,10 @@ class RunLog:
         self._last_event, self._seen_steps, self._seen_tokens = float("-inf"), 0, 0
 
     def resume(self, step: int) -> None:
-        """Cut what a killed run logged after its last checkpoint."""
+        """Cut what a killed run logged after its last checkpoint, which is of `step`; a line that it tore is among that."""
         if self.first and self.path.is_file():
-            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-            self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n") and json.loads(line)["step"] <= step]
+            self.path.write_text("".join(lines), encoding="utf-8")
 
     def step(self, step: int, loss: float, learning_rate: float, gradient_norm: float, tokens: int, source: int) -> None:
         """`step` counts from 0; `source` is its number in the stage."""

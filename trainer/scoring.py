@@ -102,7 +102,7 @@ def _scored(block: list[dict[str, Any]], scorer: PairScorer) -> list[dict[str, A
 def _good_records(data: Path, skip: int) -> Iterator[dict[str, Any]]:
     """Fields of the good records, without the first `skip`; bad lines are named and left out."""
     seen = 0
-    with (gzip.open if data.suffix == ".gz" else open)(data, "rt", encoding="utf-8") as lines:
+    with (gzip.open if data.suffix == ".gz" else open)(data, "rt", encoding="utf-8", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 fields = json.loads(line)

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 
 from trainer.batch_gradients import length_sorted, micro_batch_features, token_counts
 from trainer.data.store import RecordStore, open_stores
+from trainer.distributed import Processes
 from trainer.errors import InputError
 from trainer.events import emit
 from trainer.imitated_states import StatesCache, open_imitated
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         for cache in filled:
             fill(stores, cache, cache, stop, arguments.records, arguments.share)
         if any(of_states):
-            model = prepare(recipe)
+            model = prepare(recipe).to(Processes(recipe.device).device)
             filled.append(states := open_imitated(recipe, model, as_one(teachers, recipe, stores)))
             fill(stores, states, _states_into(states, model, recipe.micro_batch), stop, arguments.records, arguments.share)
     emit("done", folder=str(filled[0].folder if len(filled) == 1 else filled[0].folder.parent), texts=min(len(cache) for cache in filled))

@@ -10,6 +10,7 @@ from peft.tuners.lora import LoraLayer
 from sentence_transformers import SentenceTransformer
 
 from trainer.errors import InputError
+from trainer.exit_layers import ask_for_exits
 from trainer.model import OUR_MODULES, new_model, save_model
 from trainer.recipe import Lora, Recipe
 
@@ -116,11 +117,9 @@ def _merge_adapters(base: torch.nn.Module) -> None:
 
 
 def _ask_for_exits(model: SentenceTransformer, recipe: Recipe) -> None:
-    transformer, layers = model[0], model[0].model.config.num_hidden_layers
+    layers = model[0].model.config.num_hidden_layers
     if recipe.pooling.mode == "multi-layer" or recipe.pooling.layers == "all":
         raise InputError("exit_layers and a pooling over all layers exclude each other")
     if not all(1 <= layer < layers for layer in recipe.exit_layers):
         raise InputError(f"exit_layers must lie between 1 and {layers - 1}, for the base has {layers} layers")
-    transformer.model.config.output_hidden_states = True
-    if recipe.pooling.mode == "ata":
-        transformer.exits = tuple(layer - 1 for layer in recipe.exit_layers)
+    ask_for_exits(model, recipe.exit_layers)

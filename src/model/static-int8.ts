@@ -64,7 +64,7 @@ export interface Int8Encoder {
   /** Positions and token type 0, added: [positions, hidden]. */
   readonly positionRows: Float32Array;
   readonly embeddingNorm: NormWeights;
-  /** Of the last layer's received attention, [heads]; absent: all 1. */
+  /** Of received attention, [heads]; absent: all 1. */
   readonly headWeights?: Float32Array | undefined;
   readonly layers: readonly Int8Layer[];
 }

@@ -12,6 +12,7 @@ neg_levels are hardness levels from 1, the easiest. A .tsv file has a header and
 import csv
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from trainer.errors import InputError
 # Lines that may be bad whatever the file's length; beyond them the share decides.
 BAD_LINES_ALWAYS_FORGIVEN = 10
 TEXT_CHARACTERS_MAX = 1_000_000
+# Valid in a JSON escape, but in no UTF-8.
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,15 @@ def parse_record(fields: Any) -> Record:
     positives = fields.get("pos", fields.get("positive"))
     positive = positives[0] if isinstance(positives, list) and positives else positives
     negatives = fields.get("neg", fields.get("negatives", fields.get("negative", [])))
-    negatives = [negatives] if isinstance(negatives, str) else negatives
-    texts = {"query": fields.get("query"), "positive": positive, **{f"negative {i + 1}": text for i, text in enumerate(negatives or [])}}
+    negatives = [negatives] if isinstance(negatives, str) else _list(negatives or [], "negatives")
+    texts = {"query": fields.get("query"), "positive": positive, **{f"negative {i + 1}": text for i, text in enumerate(negatives)}}
     for name, text in texts.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} is missing, empty or no text")
         if len(text) > TEXT_CHARACTERS_MAX:
             raise ValueError(f"{name} has {len(text)} characters, more than {TEXT_CHARACTERS_MAX}")
+        if SURROGATE.search(text):
+            raise ValueError(f"{name} holds half of a surrogate pair, which is no character")
     if positive in negatives:
         raise ValueError("the positive is equal to one of its negatives")
     return Record(texts["query"], positive, tuple(negatives), _levels(fields, len(negatives)), _number(fields, "score"),
@@ -124,7 +129,7 @@ def _levels(fields: dict[str, Any], count: int) -> tuple[int, ...]:
     levels = fields.get("neg_levels")
     if levels is None:
         return (1,) * count
-    if len(levels) != count or not all(isinstance(level, int) and level >= 1 for level in levels):
+    if len(_list(levels, "neg_levels")) != count or not all(isinstance(level, int) and level >= 1 for level in levels):
         raise ValueError(f"neg_levels must be {count} whole numbers from 1, one a negative")
     return tuple(levels)
 
@@ -133,13 +138,25 @@ def _teacher_scores(fields: dict[str, Any], count: int) -> tuple[float | None, t
     positive, negative = fields.get("pos_scores"), fields.get("neg_scores")
     if not positive or negative is None:
         return None, ()
-    if len(negative) != count:
+    if len(_list(negative, "neg_scores")) != count or not all(_is_number(score) for score in negative):
         raise ValueError(f"neg_scores must be {count} numbers, one a negative")
+    if not _is_number(_list(positive, "pos_scores")[0]):
+        raise ValueError("pos_scores must be a number, in a list")
     return float(positive[0]), tuple(float(score) for score in negative)
+
+
+def _list(value: Any, name: str) -> list:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, not {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(fields: dict[str, Any], name: str) -> float | None:
     value = fields.get(name)
-    if value is not None and not isinstance(value, int | float):
+    if value is not None and not _is_number(value):
         raise ValueError(f"{name} must be a number, not {value!r}")
     return None if value is None else float(value)

@@ -11,6 +11,7 @@ Memory: 8 bytes a record, mapped. A store whose source has not changed is used a
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,8 +62,16 @@ def open_store(source: Path, folder: Path, name: str, bad_share_max: float = 0.0
         if stored["sha256"] == digest:
             return RecordStore(folder, name, SourceSummary(**{**stored, "levels": tuple(stored["levels"])}))
     folder.mkdir(parents=True, exist_ok=True)
-    summary = _write(source, folder, name, digest, bad_share_max)
-    path.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+    staged = f".{name}-{os.getpid()}"
+    try:
+        summary = _write(source, folder, staged, digest, bad_share_max)
+        (folder / f"{staged}.json").write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+        path.unlink(missing_ok=True)  # it vouches for neither what was nor what will be while the two change
+        for suffix in (".jsonl", ".offsets", ".json"):
+            (folder / f"{staged}{suffix}").replace(folder / f"{name}{suffix}")
+    finally:
+        for left in folder.glob(f"{staged}.*"):
+            left.unlink()
     return RecordStore(folder, name, summary)
 
 

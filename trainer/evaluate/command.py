@@ -15,7 +15,7 @@ from trainer.errors import InputError
 from trainer.evaluate.encoders import open_encoder
 from trainer.evaluate.judge import Judgement, judge
 from trainer.evaluate.report import figures, markdown, write_report
-from trainer.evaluate.sets import load_set
+from trainer.evaluate.sets import load_set, set_name
 from trainer.events import emit
 
 
@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if not arguments.sets and not arguments.mteb:
         raise InputError("name at least one --set or --mteb task")
-    places = dict(_named(text) for text in arguments.encoder)
+    named = [_named(text) for text in arguments.encoder]
+    _refuse_repeated("encoders", [name for name, _ in named], "give --encoder NAME=PLACE")
+    _refuse_repeated("sets", [set_name(place) for place in arguments.sets], "judge them one after another")
+    places = dict(named)
     judgements: dict[str, list[Judgement]] = {}
     of, step = len(places) * len(arguments.sets), 0
     for name, place in places.items():
@@ -71,6 +74,12 @@ def _run_mteb(name: str, encoder: object, tasks: list[str]) -> None:
 
     for task in tasks:
         emit("evaluation", encoder=name, set=task, **run_mteb_task(task, encoder))
+
+
+def _refuse_repeated(what: str, names: list[str], remedy: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"two {what} are called {repeated[0]}, and a report tells them apart by name: {remedy}")
 
 
 def _named(text: str) -> tuple[str, str]:

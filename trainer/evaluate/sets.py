@@ -61,8 +61,7 @@ def load_set(place: str, queries_max: int = 0, seed: int = 0, documents_max: int
     queries and fills up by a draw to that many. Fewer documents make a set easier: compare only figures made alike.
     """
     path_text, _, split = place.partition(":")
-    folder, split = Path(path_text), split or "test"
-    name = folder.name if split == "test" else f"{folder.name}:{split}"
+    folder, split, name = Path(path_text), split or "test", set_name(place)
     draw = _Draw(queries_max, seed)
     if _find(folder / "corpus.jsonl"):
         return _smaller(_retrieval(folder, split, name, draw), documents_max, seed)
@@ -75,6 +74,12 @@ def load_set(place: str, queries_max: int = 0, seed: int = 0, documents_max: int
             return SimilaritySet(name, [row[1] for row in rows], [row[2] for row in rows], [float(row[0]) for row in rows])
         return ClassificationSet(name, _labelled(folder / "train.tsv"), draw(_labelled(folder / f"{split}.tsv")))
     raise InputError(f"{folder} is no evaluation set: it holds neither corpus.jsonl nor {split}.tsv nor all.tsv")
+
+
+def set_name(place: str) -> str:
+    """What the set at `place` is called in reports: its folder's name, and its split where that is another than test."""
+    path_text, _, split = place.partition(":")
+    return Path(path_text).name + (f":{split}" if split not in ("", "test") else "")
 
 
 class _Draw:

@@ -78,13 +78,13 @@ class _BertGraph:
         """Layer i and those after it -> hidden states and received attention, called `outputs` unless that is empty."""
         projected = self._project(i, hidden)
         if i == len(self.weights.blocks) - 1:
-            return self._open_layer(i, hidden, projected, self.weights.head_weights, outputs)
+            return self._open_layer(i, hidden, projected, outputs)
         if i + 1 not in self.exits:
             return self._layers_from(i + 1, self._closed_layer(i, hidden, projected), outputs)
         here = self.graph.add("Equal", LAYERS_INPUT, self.graph.constant(np.array([i + 1], np.int64), "exit"))
         return self.graph.choose(
             here,
-            lambda: self._open_layer(i, hidden, projected, None, []),
+            lambda: self._open_layer(i, hidden, projected, []),
             lambda: self._layers_from(i + 1, self._closed_layer(i, hidden, projected), []),
             outputs,
         )
@@ -98,10 +98,10 @@ class _BertGraph:
         context = self.graph.add_contrib("MultiHeadAttention", *projected, num_heads=self.weights.heads, scale=1.0)
         return self._after_attention(i, hidden, context, "")
 
-    def _open_layer(self, i: int, hidden: str, projected: tuple[str, str, str], head_weights: np.ndarray | None, outputs: list[str]) -> list[str]:
+    def _open_layer(self, i: int, hidden: str, projected: tuple[str, str, str], outputs: list[str]) -> list[str]:
         """Layer i with its attention spelled out -> hidden states and received attention."""
         states, received = outputs or ["", ""]
-        context, received = _attention_with_sums(self.graph, self.weights, projected, self.mask, head_weights, received)
+        context, received = _attention_with_sums(self.graph, self.weights, projected, self.mask, received)
         return [self._after_attention(i, hidden, context, states), received]
 
     def _after_attention(self, i: int, hidden: str, context: str, output: str) -> str:
@@ -137,7 +137,7 @@ def _key_mask(graph: GraphBuilder, weights: BertWeights, mask: str) -> str:
 
 
 def _attention_with_sums(
-    graph: GraphBuilder, weights: BertWeights, projected: tuple[str, str, str], mask: str, head_weights: np.ndarray | None, output: str,
+    graph: GraphBuilder, weights: BertWeights, projected: tuple[str, str, str], mask: str, output: str,
 ) -> tuple[str, str]:
     """A layer's attention, spelled out -> context [batch, tokens, hidden] and received attention [batch, tokens], called `output`."""
     query, key, value = projected
@@ -151,8 +151,8 @@ def _attention_with_sums(
     # [batch, 1, 1, tokens] x [batch, heads, tokens, tokens]: the sum over query positions that are not padding.
     axes = graph.constant(np.array([1, 2], np.int64), "axes")
     sums = graph.add("MatMul", graph.add("Unsqueeze", mask, axes), probabilities)
-    if head_weights is not None:
-        sums = graph.add("Mul", sums, graph.constant(head_weights.reshape(1, -1, 1, 1), "head_weights"))
+    if weights.head_weights is not None:
+        sums = graph.add("Mul", sums, graph.constant(weights.head_weights.reshape(1, -1, 1, 1), "head_weights"))
     received = graph.add("Mul", graph.add("ReduceSum", sums, axes, keepdims=0), mask, output=output)
     context = graph.add("Transpose", graph.add("MatMul", probabilities, by_head(value, [0, 2, 1, 3])), perm=[0, 2, 1, 3])
     return graph.add("Reshape", context, graph.constant(np.array([0, 0, weights.words.shape[1]], np.int64), "joined")), received

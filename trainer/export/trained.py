@@ -15,6 +15,7 @@ from trainer import pooling
 from trainer.encoder import load_encoder
 from trainer.errors import InputError
 from trainer.events import emit
+from trainer.exit_layers import ask_for_exits, at_exit
 from trainer.export.bert_graph import LAYERS_INPUT
 from trainer.export.bert_weights import is_plain_bert
 from trainer.export.calibration import CALIBRATION_TEXTS, read_calibration_texts
@@ -52,6 +53,10 @@ def export_trained(arguments: argparse.Namespace) -> None:
         parity = _measure(model, folder / "model.onnx", outputs, vectors)
         emit("parity", **parity.figures())
         check_parity(parity, BOUNDS[arguments.quantization])
+        for one in arguments.exits:
+            parity_there = _measure(model, folder / "model.onnx", outputs, _vectors_at(model, one["layers"]), one["layers"])
+            emit("parity", layers=one["layers"], **parity_there.figures())
+            check_parity(parity_there, BOUNDS[arguments.quantization])
         copy_tokenizer(arguments.model, folder)
         manifest = write_manifest(folder, _fields(model, arguments, outputs, parity))
         if (arguments.model / "README.md").is_file():
@@ -115,8 +120,22 @@ def _matryoshka(recipe: Any, whole: int) -> list[int]:
     return sorted({size for size in own if size < whole} | set(_matryoshka(list(recipe.values()), whole)), reverse=True)
 
 
-def _measure(model: SentenceTransformer, graph: Path, outputs: dict[str, str], expected: Tensor) -> Parity:
-    """The graph's vectors of each reference text alone, and of every third in padded company, against `expected` [texts, dimensions]."""
+def _vectors_at(model: SentenceTransformer, layers: int) -> Tensor:
+    """[texts, dimensions]: what the model's own pooling makes of the reference texts behind so many layers."""
+    ask_for_exits(model, [layers])
+    texts, vectors = reference_texts(), []
+    with torch.inference_mode():
+        for start in range(0, len(texts), BATCH):
+            features = at_exit(model[0](model.preprocess(texts[start : start + BATCH])), layers)
+            for module in list(model)[1:]:
+                features = module(features)
+            vectors.append(features["sentence_embedding"])
+    return torch.cat(vectors)
+
+
+def _measure(model: SentenceTransformer, graph: Path, outputs: dict[str, str], expected: Tensor, layers: int = 0) -> Parity:
+    """The graph's vectors of each reference text alone, and of every third in padded company, against `expected` [texts, dimensions]; after an exit,
+    or `layers` 0, after all."""
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     texts, entry = reference_texts(), pooling_entry(model)
     model.tokenizer.padding_side = "right"
@@ -125,7 +144,7 @@ def _measure(model: SentenceTransformer, graph: Path, outputs: dict[str, str], e
         features = model.tokenizer(some, padding=True, truncation=True, max_length=model.max_seq_length, return_tensors="np")
         fed = {name: features[name].astype(np.int64) if name in features else np.zeros_like(features["input_ids"], dtype=np.int64) for name in input_names(model)}
         if any(node.name == LAYERS_INPUT for node in session.get_inputs()):
-            fed[LAYERS_INPUT] = np.zeros(1, np.int64)
+            fed[LAYERS_INPUT] = np.array([layers], np.int64)
         return _pool(session.run(list(outputs.values()), fed), fed["attention_mask"], entry)
 
     alone = torch.cat([embed([text]) for text in texts])

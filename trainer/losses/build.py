@@ -21,6 +21,7 @@ from trainer.losses.order_aware import OrderAware
 from trainer.losses.soft_labels import SoftLabels
 from trainer.losses.two_dimensional import TwoDimensional
 from trainer.losses.weighted_sum import WeightedSum
+from trainer.recipe import number
 
 Loss = Callable[[EmbeddedBatch], Tensor]
 
@@ -48,10 +49,12 @@ def build_loss(entry: Any, where: str = "loss") -> Loss:
     options = {key: value for key, value in entry.items() if key != "name"}
     if entry["name"] == "sum":
         return _sum(options, where)
-    accepted = set(inspect.signature(LOSSES[entry["name"]]).parameters)
+    accepted = inspect.signature(LOSSES[entry["name"]]).parameters
     for key in options:
         if key not in accepted:
             raise InputError(f"{where}.{key} is not known; {entry['name']} takes {', '.join(sorted(accepted))}")
+        if isinstance(accepted[key].default, float):
+            options[key] = number(options[key], f"{where}.{key}")
     if "inner" in accepted:
         options["inner"] = build_loss(options.get("inner"), f"{where}.inner")
     for key in ("temperature", "teacher_temperature"):
@@ -67,5 +70,11 @@ def _sum(options: dict[str, Any], where: str) -> Loss:
     terms = options.get("terms")
     if set(options) != {"terms"} or not isinstance(terms, list) or not terms:
         raise InputError(f"{where} takes a list of terms, each a loss with its weight")
-    return WeightedSum([(term.get("weight", 1.0), build_loss({key: value for key, value in term.items() if key != "weight"},
-                                                             f"{where}.terms[{i}]")) for i, term in enumerate(terms)])
+    built = []
+    for i, term in enumerate(terms):
+        place = f"{where}.terms[{i}]"
+        if not isinstance(term, dict):
+            raise InputError(f"{place} must be a loss with its weight, not {term!r}")
+        inner = build_loss({key: value for key, value in term.items() if key != "weight"}, place)
+        built.append((number(term.get("weight", 1.0), f"{place}.weight"), inner))
+    return WeightedSum(built)

@@ -9,7 +9,7 @@ They join the query's own negatives of the inner loss. Draws come from PyTorch's
 
 | a record brings | role |
 |---|---|
-| query, positive, negatives | at least two candidates must be allowed a query, else the mixture is the one there is |
+| query, positive, negatives | with less than two candidates allowed a query, the mixture is the one there is, or nothing |
 
     >>> HardNegativeMixing(InfoNCE(), hardest=4, pairs=2)(batch)
 """
@@ -46,4 +46,6 @@ class HardNegativeMixing:
         pair_wise = share * picked[0] + (1 - share) * picked[1]
         weights = (top / self.temperature).softmax(dim=1)
         list_wise = torch.einsum("nh,nhd->nd", weights.nan_to_num(), vectors)[:, None]
-        return torch.nn.functional.normalize(torch.cat([pair_wise, list_wise], dim=1), dim=-1)
+        mixed = torch.nn.functional.normalize(torch.cat([pair_wise, list_wise], dim=1), dim=-1)
+        # What has nothing to be mixed of is as far from its query as can be, and so pushes nothing.
+        return torch.where(top.isfinite().any(dim=1)[:, None, None], mixed, -batch.embeddings[batch.queries][:, None])

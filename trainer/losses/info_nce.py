@@ -35,5 +35,7 @@ class InfoNCE:
         if not self.symmetric:
             return loss
         count = len(batch.queries)
-        backward = Candidates(candidates.scores[:, :count].T, candidates.allowed[:, :count].T)
+        # A positive's own query may be another record's, too, and is no negative there.
+        same = (batch.queries[:, None] == batch.queries) & ~torch.eye(count, dtype=torch.bool, device=batch.queries.device)
+        backward = Candidates(candidates.scores[:, :count].T, candidates.allowed[:, :count].T & ~same)
         return (loss + cross_entropies(backward, self.temperature).mean()) / 2

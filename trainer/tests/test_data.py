@@ -52,12 +52,22 @@ def test_sts_files_are_read_by_their_columns(tmp_path: Path) -> None:
     ({"query": "q", "positive": "p", "negatives": ["n", "p"]}, "the positive is equal to one of its negatives"),
     ({"query": "q", "positive": "p", "negatives": ["n"], "neg_levels": [0]}, "neg_levels must be 1 whole numbers"),
     ({"query": "q", "positive": "p", "score": "high"}, "score must be a number"),
+    ({"query": "q", "positive": "p", "neg": 5}, "negatives must be a list"),
+    ({"query": "q", "positive": "p", "neg": ["n"], "neg_levels": 2}, "neg_levels must be a list"),
+    ({"query": "q", "positive": "p", "neg": ["n"], "pos_scores": 0.9, "neg_scores": [0.1]}, "pos_scores must be a list"),
+    ({"query": "q", "positive": "p", "neg": ["n"], "pos_scores": [0.9], "neg_scores": [None]}, "neg_scores must be 1 numbers"),
+    ({"query": "q", "positive": "p", "neg": ["n"], "pos_scores": [None], "neg_scores": [1]}, "pos_scores must be a number"),
+    ({"query": "half \ud83d", "positive": "p"}, "query holds half of a surrogate pair"),
 ])
 def test_a_bad_line_is_named_by_file_and_line_and_the_rest_is_read(line: object, reason: str, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", *pairs(1), "", line, *pairs(1))
     records, bad = read(path)
     assert len(records) == 2
     assert (bad[0].file, bad[0].line) == (str(path), 3) and reason in bad[0].reason
+
+
+def test_negatives_may_be_null(tmp_path: Path) -> None:
+    assert read(write_lines(tmp_path / "a.jsonl", {"query": "q", "positive": "p", "neg": None}))[0] == [Record("q", "p")]
 
 
 def test_a_line_that_is_no_utf8_is_bad_by_itself(tmp_path: Path) -> None:
@@ -87,6 +97,18 @@ def test_a_store_gives_records_back_by_number_and_is_made_anew_when_its_source_c
     assert store.summary.bad_lines == 1 and f"{source}:2: " in json.loads(capsys.readouterr().out)["message"]
     write_lines(source, *pairs(2))
     assert len(open_store(source, tmp_path / "stores", "a")) == 2
+
+
+def test_a_store_outlives_sources_that_cannot_be_read(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "a.jsonl", *pairs(3))
+    open_store(source, tmp_path / "stores", "a")
+    with pytest.raises(InputError, match="there is no training data"):
+        open_store(tmp_path / "elsewhere.jsonl", tmp_path / "stores", "a")
+    bad = write_lines(tmp_path / "bad.jsonl", *pairs(1), *["x"] * 20)
+    with pytest.raises(InputError, match="bad lines"):
+        open_store(bad, tmp_path / "stores", "a")
+    assert open_store(source, tmp_path / "stores", "a")[2].query == "q2"
+    assert sorted(path.name for path in (tmp_path / "stores").iterdir()) == ["a.json", "a.jsonl", "a.offsets"]
 
 
 GRADED = Record("q", "p", ("n1", "n2", "n3", "n4"), (1, 2, 3, 4))

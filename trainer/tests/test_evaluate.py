@@ -137,6 +137,16 @@ def test_the_command_judges_encoders_on_every_kind_of_set_and_reports(sets: dict
     assert sum(event["event"] == "evaluation" for event in events) == 8 and events[-1]["event"] == "done"
 
 
+@pytest.mark.parametrize(("encoders", "times", "message"), [
+    (["one/model", "two/model"], 1, "two encoders are called model"), (["one/model"], 2, "two sets are called find"),
+])
+def test_names_that_a_report_would_mix_up_are_refused(
+    encoders: list[str], times: int, message: str, sets: dict[str, str], capsys: pytest.CaptureFixture,
+) -> None:
+    assert main(["evaluate", *(word for place in encoders for word in ("--encoder", place)), *["--set", sets["find"]] * times]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_sample_of_queries_is_the_same_every_time(sets: dict[str, str]) -> None:
     one, two = (load_set(sets["find"], queries_max=5, seed=1) for _ in range(2))
     assert len(one.queries) == 5 and one.queries == two.queries and one.corpus.keys() == {f"d{i}" for i in range(30)}

@@ -50,6 +50,15 @@ def test_learned_head_weights_are_folded_into_the_received_attention(tmp_path: P
     assert received.sum() == pytest.approx(5 * 4, rel=1e-4), "each head gives a text of n tokens n, and the weights have mean 1"
 
 
+def test_exits_of_a_trained_model_are_pooled_by_its_learned_head_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = saved(tiny_bert(tmp_path / "base"), tmp_path / "model", mode="ata")
+    arguments = ["export", "--model", str(folder), "--name", "tiny", "--version", "1", "--output", str(tmp_path / "models"), "--exit", "1", "--exit", "2"]
+    assert main(arguments) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    parity = [event for event in events if event["event"] == "parity"]
+    assert [event.get("layers") for event in parity] == [None, 1, 2] and all(event["max_difference"] < 1e-5 for event in parity)
+
+
 @pytest.mark.parametrize(("base", "layers"), [(tiny_mistral, "all"), (tiny_qwen, "last")])
 def test_a_decoder_is_exported_with_its_bidirectional_attention(base, layers: str, tmp_path: Path) -> None:
     manifest = export(saved(base(tmp_path / "base"), tmp_path / "model", mode="ata", layers=layers), tmp_path / "models")

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
+import trainer.finetune as finetuning
 from trainer.batch_gradients import BatchGradients, length_sorted
 from trainer.checkpoint import DiskFull, checkpoints
 from trainer.data.batches import collate
@@ -196,6 +198,52 @@ def test_a_run_that_gets_no_better_stops_early_with_its_best_weights(data: Path,
     assert facts["steps"] < 60 and facts["bestStep"] == facts["steps"] - 4
     again = judge(ModelEncoder(load_model(folder)), load_set(str(sts))).main.value
     assert again == pytest.approx(facts["bestEvaluation"], abs=1e-6)
+    log = (tmp_path / "out" / "log.jsonl").read_text()
+    finetune(recipe(tmp_path / "base", data, tmp_path / "out", **changes))
+    assert (tmp_path / "out" / "log.jsonl").read_text() == log, "the same command once more trains no further"
+
+
+def test_patience_may_come_with_the_command_that_goes_on(data: Path, sts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations before it kept no checkpoint of the best step."""
+    base, changes = tiny_bert(tmp_path / "base"), {"stage": {"steps": 24}, "checkpoint_every": 5, "checkpoints_kept": 1}
+    evaluation, saved = {"sets": [str(sts)], "every": 2}, finetuning.save_checkpoint
+
+    def killed(folder: Path, step: int, *rest: Any) -> Path:
+        if step == 10:
+            raise KeyboardInterrupt
+        return saved(folder, step, *rest)
+
+    monkeypatch.setattr(finetuning, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe(base, data, tmp_path / "out", evaluation=evaluation, **changes))
+    monkeypatch.undo()
+    [kept] = checkpoints(tmp_path / "out" / "checkpoints")
+    state = json.loads((kept / "state.json").read_text())
+    assert state["step"] == 5 and state["best_step"] in (2, 4)
+    (kept / "state.json").write_text(json.dumps({**state, "best": 2.0}))  # nothing will be better
+    finetune(recipe(base, data, tmp_path / "out", evaluation={**evaluation, "patience": 2}, **changes))
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["bestStep"] >= 6
+
+
+def test_a_run_killed_before_its_first_checkpoint_leaves_no_steps_in_the_log(data: Path, tmp_path: Path) -> None:
+    base = tiny_bert(tmp_path / "base")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "log.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "lo')
+    finetune(recipe(base, data, tmp_path / "out"))
+    assert [json.loads(line)["step"] for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()] == list(range(1, 9))
+
+
+def test_a_diverged_run_goes_on_with_a_lower_learning_rate(data: Path, tmp_path: Path) -> None:
+    base, changes = tiny_bert(tmp_path / "base"), {"checkpoint_every": 2}
+    finetune(recipe(base, data, tmp_path / "out", **changes))
+    shutil.rmtree(checkpoints(tmp_path / "out" / "checkpoints")[-1])
+    finetune(recipe(base, data, tmp_path / "out", optimizer={"learning_rate": 0.0, "schedule": "constant", "weight_decay": 0.0}, **changes))
+    before, after = (load_file(path / "weights.safetensors") for path in checkpoints(tmp_path / "out" / "checkpoints")[-2:])
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("1."))
+
+
+def test_any_seed_will_do(data: Path, tmp_path: Path) -> None:
+    finetune(recipe(tiny_bert(tmp_path / "base"), data, tmp_path / "out", seed=20261129, stage={"steps": 1}))
 
 
 def test_going_on_with_another_recipe_is_refused_by_what_differs(data: Path, tmp_path: Path) -> None:
@@ -241,7 +289,9 @@ def test_two_stages_follow_one_another_with_their_own_losses(data: Path, sts: Pa
     (["optimizer.rate=1"], "optimizer.rate is not a recipe key; there are learning_rate"),
     (["seed=one"], "seed must be of type int, not 'one'"),
     (["precision=fp8"], "precision must be one of float32, bf16"),
+    (["seed=-1"], "seed must be 0 or more"),
     (["seed"], "must read key=value"),
+    (["notes=a: b: c"], "'a: b: c' is no YAML value; put quotes around a text"),
     (["stages.7.steps=1"], "there is no stages.7.steps to set"),
     (["evaluation.patience=2"], "evaluation.patience needs evaluation.every"),
 ])

@@ -52,3 +52,7 @@ def test_what_cannot_be_fused_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert "cannot be fused: they differ in 1.gamma_logit" in capsys.readouterr().err
     assert main(["fuse", *options[:2], "--output", str(tmp_path / "out")]) == InputError.exit_code
     assert main(["fuse", *options, "--method", "delta-guided"]) == InputError.exit_code
+    capsys.readouterr()
+    alike = [*options[:2], *options[:2], *options[4:]]
+    assert main(["fuse", *alike, "--method", "delta-guided", "--base", str(tmp_path / "two")]) == InputError.exit_code
+    assert "two and" in capsys.readouterr().err

@@ -214,6 +214,9 @@ def test_teachers_that_cannot_be_imitated_are_refused(together: Recipe, tmp_path
     save_model(new_model(tiny_bert(tmp_path / "first-base", hidden_size=64), PoolingChoice(mode="cls")), tmp_path / "first")
     with pytest.raises(InputError, match="first cannot be imitated token by token: the mean of its hidden states"):
         finetune(replace(together, output=str(tmp_path / "other"), teachers=[TeacherShare(str(tmp_path / "first")), together.teachers[1]]))
+    source = replace(together.stages[0].sources[0], query_prompt="query : ")
+    with pytest.raises(InputError, match="takes no prompts"):
+        finetune(replace(together, output=str(tmp_path / "prompted"), stages=[replace(together.stages[0], sources=[source])]))
     path = tmp_path / "version"
     path.mkdir()
     with pytest.raises(InputError, match="version cannot be imitated token by token: its hidden states are to be had from a PyTorch folder alone"):

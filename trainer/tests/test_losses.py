@@ -69,6 +69,13 @@ def test_info_nce_takes_other_records_as_negatives_but_never_equal_texts_or_padd
     assert alone == pytest.approx((first + 0.0) / 2)
 
 
+def test_symmetric_info_nce_takes_no_positives_own_query_for_a_negative() -> None:
+    """Two records with one query: backwards, each positive meets that query once."""
+    twice = EmbeddedBatch(angles(0, 60, 30), torch.tensor([0, 0]), torch.tensor([1, 2]), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool))
+    backward = 2 * InfoNCE(1.0, symmetric=True)(twice) - InfoNCE(1.0)(twice)
+    assert backward.item() == pytest.approx(0, abs=1e-12)
+
+
 def test_symmetric_info_nce_is_the_mean_of_both_directions() -> None:
     batch = random_batch(negatives=0)
     scores = batch.embeddings[batch.queries] @ batch.embeddings[batch.positives].T
@@ -149,6 +156,12 @@ def test_mixed_negatives_lie_between_the_hardest_and_only_their_own_query_meets_
     two = random_batch(records=2)
     extra = replace(two, extra_negatives=torch.ones(2, 3, 6, dtype=torch.float64)).candidates()
     assert extra.allowed[:, -6:].tolist() == [[True] * 3 + [False] * 3, [False] * 3 + [True] * 3]
+
+
+def test_mixing_without_a_candidate_pushes_nothing() -> None:
+    batch = replace(one_record(90), negatives_mask=torch.zeros(1, 1, dtype=torch.bool))
+    mixtures = HardNegativeMixing(InfoNCE(), hardest=1, pairs=1).mixtures(batch)
+    torch.testing.assert_close(mixtures, angles(180, 180)[None])
 
 
 def test_mixing_adds_to_the_loss_and_stands_in_where_candidates_are_few() -> None:
@@ -243,6 +256,13 @@ def test_two_dimensional_adds_exits_and_pulls_them_to_the_last_layer_alone() -> 
     torch.testing.assert_close(loss, inner(replace(batch, embeddings=last)) + 0.5 * (inner(replace(batch, embeddings=early)) + 2 * apart))
     (without,) = torch.autograd.grad(inner(replace(batch, embeddings=last)), last)
     torch.testing.assert_close(torch.autograd.grad(loss, last)[0], without)
+
+
+def test_numbers_that_yaml_reads_as_texts_are_numbers() -> None:
+    term = {"name": "info_nce", "temperature": "5e-2", "weight": "1e-1"}
+    batch = random_batch()
+    built = build_loss({"name": "sum", "terms": [term]})
+    assert built(batch).item() == pytest.approx(0.1 * InfoNCE(0.05)(batch).item())
 
 
 def test_every_loss_can_be_built_from_a_recipe_and_runs() -> None:

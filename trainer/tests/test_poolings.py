@@ -47,6 +47,11 @@ def test_a_trained_pooling_starts_at_mean_pooling_and_its_gradients_arrive(mode:
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in model[1].parameters())
 
 
+def test_texts_are_cut_where_the_base_has_no_more_positions(tmp_path: Path) -> None:
+    model = new_model(tiny_bert(tmp_path), PoolingChoice(mode="mean"), max_tokens=1000)
+    assert model.max_seq_length == 64 and model.encode(["the red cat " * 50]).shape == (1, 32)
+
+
 def test_a_pooling_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(InputError, match="pooling.mode 'max' must be one of ata, mean, cls"):
         PoolingChoice(mode="max")
