@@ -41,6 +41,7 @@ const roomOf = (path: string): string => path.split('/')[1]!.replace(/\.ts$/, ''
 /** Rooms by what they may import besides themselves. A room that is not here is new: decide where it stands. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   pooling: [],
+  blank: [],
   errors: [],
   metrics: [],
   version: [],
@@ -48,10 +49,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   trace: [],
   'worker-url': [],
   config: ['errors'],
-  index: ['errors', 'metrics', 'worker-url'],
-  model: ['pooling', 'errors', 'metrics', 'trace', 'worker-url'],
-  jobs: ['model', 'index', 'config', 'errors', 'metrics', 'worker-url'],
-  server: ['jobs', 'model', 'index', 'pooling', 'config', 'errors', 'metrics', 'trace', 'version'],
+  index: ['blank', 'errors', 'metrics', 'worker-url'],
+  model: ['pooling', 'blank', 'errors', 'metrics', 'trace', 'worker-url'],
+  jobs: ['model', 'index', 'blank', 'config', 'errors', 'metrics', 'worker-url'],
+  server: ['jobs', 'model', 'index', 'pooling', 'blank', 'config', 'errors', 'metrics', 'trace', 'version'],
   'model-cli': ['model', 'config', 'errors', 'version'],
   main: ['server', 'jobs', 'model', 'index', 'config', 'errors', 'log', 'metrics', 'trace', 'version'],
 };

@@ -288,6 +288,7 @@ export class Collection {
   private async searchHybrid(request: SearchRequest): Promise<SearchAnswer> {
     const ranks = Math.max(FUSED_RANKS, request.k);
     const { minScore, ...unbounded } = request;
+    // Both are async: one that threw at once would leave the other's failure to nobody, and that ends the process.
     const [dense, sparse] = await Promise.all([this.dense(unbounded, ranks), this.sparse(request, ranks)]);
     const fused = aboveMinScore(fuse(dense.ranked, sparse.ranked, request.fusion ?? FUSION_DEFAULT), minScore);
     const best = fused.slice(0, request.k);
@@ -295,7 +296,7 @@ export class Collection {
     return { results, timingsMs: { ...timingsOf(dense), sparse: sparse.searchMs } };
   }
 
-  private dense(request: SearchRequest, k: number, include?: readonly Include[]): Promise<DenseAnswer> {
+  private async dense(request: SearchRequest, k: number, include?: readonly Include[]): Promise<DenseAnswer> {
     if (!request.vector) throw refuse('vector', `mode ${request.mode} needs a query or a vector`);
     const { filter, efSearch, exact = false, minScore } = request;
     const dense = {
@@ -310,7 +311,7 @@ export class Collection {
     return this.threads.searcher.call('search', { ...this.of, request: dense });
   }
 
-  private sparse(request: SearchRequest, limit: number): Promise<{ ranked: Ranked[]; searchMs: number }> {
+  private async sparse(request: SearchRequest, limit: number): Promise<{ ranked: Ranked[]; searchMs: number }> {
     if (request.text === undefined)
       throw refuse('query', `mode ${request.mode} needs a text; with a vector alone, use dense`);
     const filter = request.filter && filterToSql(request.filter);

@@ -15,6 +15,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import Database from 'better-sqlite3';
+import { isBlank } from '../blank.js';
 import { AnchorageError } from '../errors.js';
 import type { CollectionSettings, ModelIdentity } from './collection-settings.js';
 import { metadataExpression, metadataPath } from './filter.js';
@@ -66,11 +67,12 @@ function migrate(db: Connection): void {
   })();
 }
 
-/** Sees the newest commit at each read; never waits for the writer, nor the writer for it. */
+/** Sees the newest commit at each read; never waits for the writer, nor the writer for it. Its SQL may ask is_blank(text). */
 export function openForReading(path: string): Connection {
   const db = new Database(path, { readonly: true, fileMustExist: true });
   db.pragma(`cache_size = -${CACHE_KIB}`);
   db.pragma('busy_timeout = 5000');
+  db.function('is_blank', { deterministic: true }, (text) => Number(isBlank(text as string)));
   return db;
 }
 

@@ -1,5 +1,6 @@
 /** The reads of one collection, on a connection of their own: documents, pages, changes, vectors. Nothing here writes. */
 import type { Statement } from 'better-sqlite3';
+import { isBlank } from '../blank.js';
 import { AnchorageError } from '../errors.js';
 import {
   blobToVector,
@@ -206,7 +207,7 @@ export class DocumentReader {
     }));
   }
 
-  /** Rows with a text, in an order that has nothing to do with when they came. */
+  /** Rows with a text that is not blank, in an order that has nothing to do with when they came. */
   sample(limit: number): EmbeddedText[] {
     const rows = this.db
       .prepare(
@@ -217,7 +218,9 @@ export class DocumentReader {
            ORDER BY (label * ${SCATTER}) % ${2 ** 32} LIMIT ?)`,
       )
       .all(limit) as { id: string; text: string; vector: Buffer }[];
-    return rows.map(({ id, text, vector }) => ({ id, text, vector: blobToVector(vector) }));
+    return rows
+      .filter(({ text }) => !isBlank(text))
+      .map(({ id, text, vector }) => ({ id, text, vector: blobToVector(vector) }));
   }
 
   /** How many rows that have, or wait for, a vector of this generation. */
@@ -228,10 +231,14 @@ export class DocumentReader {
     return this.db.prepare(sql).get() as { filled: number; waiting: number };
   }
 
-  /** Of the rows that wait: how many cannot be embedded, and one of them. */
+  /**
+   * Of the rows that wait: how many cannot be embedded, and one of them. A chunk that is pooled from its document's text may
+   * be blank itself.
+   */
   withoutText(): { count: number; id: string | null } {
     const sql = `SELECT count(*) AS count, min(d.id) AS id FROM documents d LEFT JOIN texts t ON t.label = d.label
-      WHERE d.label IN (${WAITING(this.generation)}) AND t.label IS NULL`;
+      WHERE d.label IN (${WAITING(this.generation)})
+        AND (t.label IS NULL OR (is_blank(t.text) AND json_extract(d.embedded_as, '$.situated') IS NULL))`;
     return this.db.prepare(sql).get() as { count: number; id: string | null };
   }
 

@@ -1,7 +1,7 @@
 /**
  * What goes into a collection, and what is asked of it before it does. Always true of a checked document: its id is short
  * and printable, its vector has the collection's dimensions, finite values and length 1, its metadata is a JSON object of
- * bounded size.
+ * bounded size and depth.
  */
 import { randomUUID } from 'node:crypto';
 import { AnchorageError } from '../errors.js';
@@ -10,6 +10,7 @@ import {
   DOCUMENTS_PER_UPSERT_MAX,
   ID_BYTES_MAX,
   METADATA_BYTES_MAX,
+  METADATA_DEPTH_MAX,
   TEXT_CHARACTERS_MAX,
 } from './limits.js';
 
@@ -104,10 +105,16 @@ function checkText(text: string, at: string): void {
 
 /** @returns JSON text of at most METADATA_BYTES_MAX bytes. */
 export function checkMetadata(metadata: Metadata, at: string): string {
+  if (isDeeperThan(METADATA_DEPTH_MAX, metadata)) throw refuse(at, `nested deeper than ${METADATA_DEPTH_MAX} levels`);
   const json = JSON.stringify(metadata);
   const bytes = Buffer.byteLength(json);
   if (bytes > METADATA_BYTES_MAX) throw refuse(at, `${bytes} bytes of JSON, at most ${METADATA_BYTES_MAX}`);
   return json;
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner));
 }
 
 function checkChunks(

@@ -71,7 +71,10 @@ function group(filter: unknown, at: string, depth: number, reading: Reading): st
     if (key.startsWith('$')) throw unknownOperator(key, here, '$and, $or, $not');
     return field(key, value, here, reading);
   });
-  return parts.length === 0 ? '1' : `(${parts.join(' AND ')})`;
+  if (parts.length > 0) return `(${parts.join(' AND ')})`;
+  // It holds always, but SQLite's expressions have a bound of their own (1,000 levels), and each term of a list is one.
+  count(at, reading);
+  return '1';
 }
 
 function joined(key: '$and' | '$or', value: unknown, at: string, depth: number, reading: Reading): string {

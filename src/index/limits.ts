@@ -4,6 +4,8 @@
 export const DOCUMENTS_PER_UPSERT_MAX = 10_000;
 export const ID_BYTES_MAX = 512;
 export const METADATA_BYTES_MAX = 64 * 1024;
+/** Objects and lists inside each other. SQLite's JSON ends at 1,000. */
+export const METADATA_DEPTH_MAX = 64;
 export const TEXT_CHARACTERS_MAX = 4_000_000;
 export const CHUNKS_PER_DOCUMENT_MAX = 10_000;
 

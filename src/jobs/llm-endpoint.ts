@@ -7,16 +7,28 @@ import type { SynthesisParams } from './params.js';
 
 const FIELD = 'llm.baseUrl';
 
-/** @param allowed base URLs, as `--job-llm-urls` has them. @throws AnchorageError VALIDATION */
+/** URL takes a backslash for a slash and drops some white space; the trainer's Python, which sends the key, does neither. */
+const READ_IN_TWO_WAYS = /[\\\s\p{Cc}]/u;
+
+/**
+ * @param allowed base URLs, as `--job-llm-urls` has them.
+ * @returns the base URL as it was read here, to be handed on instead of what was written; undefined where none is needed.
+ * @throws AnchorageError VALIDATION
+ */
 export function checkLlmEndpoint(
   { provider, llm }: Pick<SynthesisParams, 'provider' | 'llm'>,
   allowed: readonly string[],
-): void {
+): string | undefined {
   const baseUrl = llm?.baseUrl;
-  if (provider !== 'openai' && baseUrl === undefined) return;
+  if (provider !== 'openai' && baseUrl === undefined) return undefined;
   if (baseUrl === undefined) throw refuse('is needed by the provider openai');
+  if (READ_IN_TWO_WAYS.test(baseUrl)) {
+    throw refuse(`${JSON.stringify(baseUrl)} has a backslash, white space or a control character; write it without`);
+  }
   if (!URL.canParse(baseUrl)) throw refuse(`${JSON.stringify(baseUrl)} is no URL`);
-  if (allowed.some((one) => URL.canParse(one) && isBelow(new URL(baseUrl), new URL(one)))) return;
+  const url = new URL(baseUrl);
+  // isBelow has looked at these two parts, and that the others are empty.
+  if (allowed.some((one) => URL.canParse(one) && isBelow(url, new URL(one)))) return `${url.origin}${url.pathname}`;
   const listed = allowed.length === 0 ? 'and none is listed' : `which lists ${allowed.join(', ')}`;
   throw refuse(`${baseUrl} is not below a base URL of --job-llm-urls, ${listed}`);
 }

@@ -2,11 +2,11 @@
  * The one place where inputs are looked at before any work is done on them. What passes is embeddable as far as can be
  * told without a tokenizer: it is well-formed Unicode with something visible in it, or token ids of the vocabulary.
  */
+import { isBlank } from '../blank.js';
 import { AnchorageError } from '../errors.js';
 import type { EmbedInput } from './embedding-types.js';
 import { kept, type TruncationDirection } from './tokenization/truncation.js';
 
-const VISIBLE = /[^\p{Cc}\p{Cf}\p{Z}]/u;
 const SURROGATE_UNIT = /[\ud800-\udfff]/;
 /** In Unicode mode a surrogate pair is one character, so that only a lone half matches. */
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -19,7 +19,7 @@ export function checkNotEmpty(inputs: readonly EmbedInput[], field: string): voi
 
 /** Refuses text that has nothing to embed or is not well-formed; returns its length in characters (code points). */
 export function checkText(text: string, field: string): number {
-  if (!VISIBLE.test(text)) throw nothingToEmbed(field, text === '' ? 'is empty' : 'holds only white space or controls');
+  if (isBlank(text)) throw nothingToEmbed(field, text === '' ? 'is empty' : 'holds only white space or controls');
   return checkWellFormed(text, field);
 }
 

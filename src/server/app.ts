@@ -4,6 +4,7 @@
  * The way of a request: size bound -> key or admin token -> JSON -> schema -> handler -> reply, with an error at any of
  * them rendered by error-replies.ts in the family of the route. docs/architecture.md draws it.
  */
+import { maxHeaderSize } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
@@ -56,6 +57,8 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   const app: App = Fastify({
     ...(logger ? { loggerInstance: logger } : {}),
     bodyLimit: parts.config.bodyBytesMax,
+    // As long as any path that Node takes: an id may have 512 bytes, and what is longer than a name may be, the routes say.
+    routerOptions: { maxParamLength: maxHeaderSize },
     // request-metrics.ts logs a request once, by its route.
     logController: new LogController({ disableRequestLogging: true }),
     // Refuse rather than bend: a number is not silently made a string, a field that we do not know is named.

@@ -28,9 +28,13 @@ const ChunkSchema = Type.Object(
 export const DocumentSchema = Type.Object(
   {
     id: Type.Optional(Type.String()),
-    text: Type.Optional(Type.String()),
+    text: Type.Optional(
+      Type.String({ description: 'with something visible in it; left out where there is only a vector' }),
+    ),
     vector: Type.Optional(Type.Array(Type.Number())),
-    metadata: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    metadata: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), { description: 'up to 64 KiB of JSON, and 64 levels deep' }),
+    ),
     chunk: Type.Optional(ChunkSchema),
   },
   { additionalProperties: false },
@@ -88,7 +92,8 @@ function checkDocumentBody({ text, vector, chunk }: DocumentBody, name: string):
     const field = `${name}.chunk.overlapTokens`;
     throw new AnchorageError('VALIDATION', `${field}: less than maxTokens is expected`, { field });
   }
-  if (text !== undefined && vector === undefined) checkText(text, `${name}.text`);
+  // Beside a vector, too: one day another model will have to embed it.
+  if (text !== undefined) checkText(text, `${name}.text`);
 }
 
 async function embedWhole(

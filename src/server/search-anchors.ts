@@ -2,6 +2,7 @@
  * Which tokens the embeddings of found texts hang on. Weights are not stored: each text goes through the model once more, by
  * itself and with the model's document prompt, whatever prompt or surrounding text it was embedded with.
  */
+import { isBlank } from '../blank.js';
 import type { SearchResult } from '../index/search-types.js';
 import type { Embedder } from '../model/embedder.js';
 import type { Anchor } from '../model/embedding-types.js';
@@ -34,5 +35,5 @@ export async function anchorsOfResults(
 
 function embeddedTexts({ text, chunks }: SearchResult): string[] {
   if (chunks && chunks.length > 0) return chunks.flatMap(embeddedTexts);
-  return text === undefined ? [] : [text];
+  return text === undefined || isBlank(text) ? [] : [text];
 }

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { checkDocuments, type DocumentInput, unitVector } from '../../src/index/documents.js';
+import { checkDocuments, type DocumentInput, type Metadata, unitVector } from '../../src/index/documents.js';
 
 const unit = Float32Array.of(1, 0, 0);
+
+/** Metadata of so many levels, objects and lists in turn. */
+function nested(levels: number): Metadata {
+  let value: unknown = {};
+  for (let level = levels; level > 1; level--) value = level % 2 === 0 ? { x: value } : [value];
+  return { ...(value as Metadata) };
+}
 
 describe('documents that are refused', () => {
   const base: DocumentInput = { id: 'a', vector: unit };
@@ -23,6 +30,18 @@ describe('documents that are refused', () => {
       'documents[1].metadata',
       /at most/,
     ],
+    [
+      'metadata nested without end',
+      [base, { vector: unit, metadata: nested(65) }],
+      'documents[1].metadata',
+      /nested deeper than 64 levels/,
+    ],
+    [
+      'metadata nested deeper than any stack',
+      [{ vector: unit, metadata: nested(100_000) }],
+      'documents[0].metadata',
+      /nested deeper than 64 levels/,
+    ],
     ['the same id twice', [base, { vector: unit }, base], 'documents[2].id', /the same as documents\[0\]/],
     ['chunks without a text', [{ chunks: [{ start: 0, stop: 1, vector: unit }] }], 'documents[0].text', /chunks need/],
   ])('%s', (_, documents, field, message) => {
@@ -41,6 +60,11 @@ test('ids of any script and punctuation are taken', () => {
   const ids = ['日本語/文書?#1', '../x', 'O\'Brien "quoted"', '🙂', 'x'.repeat(512)];
   const documents = ids.map((id) => ({ id, vector: unit }));
   expect(checkDocuments(documents, 3).map(({ id }) => id)).toEqual(ids);
+});
+
+test('metadata is taken as deep as is allowed', () => {
+  const [document] = checkDocuments([{ vector: unit, metadata: nested(64) }], 3);
+  expect(JSON.parse(document!.metadata)).toEqual(nested(64));
 });
 
 test('a document without an id gets one of its own', () => {

@@ -56,6 +56,8 @@ describe('what a filter finds', () => {
     ['$not, which holds where the field is missing', { $not: { n: { $lt: 3 } } }, [2, 3, 4]],
     ['$not of $not', { $not: { $not: { lang: 'en' } } }, [0, 2]],
     ['values with quotes as values', { lang: `en' OR 1=1 --` }, []],
+    ['as many conditions as are allowed', { $and: Array.from({ length: 256 }, () => ({ lang: 'en' })) }, [0, 2]],
+    ['as many empty groups as are allowed', { $and: Array.from({ length: 256 }, () => ({})) }, [0, 1, 2, 3, 4]],
   ])('%s', (_, filter, expected) => {
     expect(matches(filter)).toEqual(expected);
   });
@@ -70,6 +72,8 @@ describe('what a filter may not be', () => {
     ['a string', 'n = 1', /filter: an object/],
     ['nesting without end', deep(40), /deeper than 16/],
     ['more conditions than allowed', { $or: Array.from({ length: 300 }, (_, n) => ({ n })) }, /more than 256/],
+    ['more empty groups than allowed', { $and: Array.from({ length: 257 }, () => ({})) }, /more than 256/],
+    ['more negated groups than allowed', { $or: Array.from({ length: 257 }, () => ({ $not: {} })) }, /more than 256/],
     ['a list longer than allowed', { n: { $in: Array.from({ length: 5000 }, (_, n) => n) } }, /1 to 4096 values/],
     ['an empty list', { n: { $in: [] } }, /filter\.n\.\$in/],
     ['an empty $or', { $or: [] }, /filter\.\$or/],

@@ -41,7 +41,8 @@ afterEach(async () => {
 });
 
 async function open(trainerDir: string, limits: Partial<TrainerLimits> = {}): Promise<void> {
-  const config = readConfig({ argv: ['--data-dir', dataDir, '--job-queue-max', '3'], env: {} }) as Config;
+  const argv = ['--data-dir', dataDir, '--job-queue-max', '3', '--job-llm-urls', 'https://api.example.com/v1'];
+  const config = readConfig({ argv, env: {} }) as Config;
   const trainer = { ...trainerLimits({ ...config, trainerDir, jobPriority: 'normal' }, process.env), ...limits };
   store = new JobStore(dataDir);
   jobs = await Jobs.open({
@@ -109,6 +110,15 @@ describe('a job', () => {
     const series = await metrics.registry.metrics();
     expect(series).toContain('anchorage_jobs{type="finetune",state="succeeded"} 1');
     expect(series).not.toContain(`anchorage_job_progress_ratio{id="${id}"}`);
+  });
+
+  it('sends the trainer to the LLM by the URL that was checked', async () => {
+    await open(standInTrainer(`emit('done', { asked: flag('llm-base-url') });`));
+    const llm = { baseUrl: 'https://API.example.com:443/v1/.' };
+    const { id } = await submit('synthesize', { corpus: 'pairs.jsonl', provider: 'openai', llm });
+    expect(await over(id)).toMatchObject({ state: 'succeeded' });
+    const log = readFileSync(join(jobs.folderOf(id), 'log.txt'), 'utf8');
+    expect(log).toContain('"asked":"https://api.example.com/v1/"');
   });
 
   it('waits for the one before it, in the order of asking', async () => {

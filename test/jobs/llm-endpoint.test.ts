@@ -28,6 +28,23 @@ describe('an LLM endpoint of a job', () => {
     'http://127.0.0.1:8081/?x=http://evil.net',
   ])('%s is not', (url) => expect(check(url)).toThrow(/not below a base URL of --job-llm-urls/));
 
+  test.each([
+    'https://api.example.com\\v1\\@evil.net',
+    'https://api.example.com/v1\\..\\admin',
+    'https://api.example.com/v1\t',
+    ' https://api.example.com/v1',
+    'https://api.example.com/v1/a b',
+    'https://api.example.com/v1\u0000',
+    'https://api.example.com/v1\u00a0',
+  ])('%j can be read in two ways, and is refused', (url) =>
+    expect(check(url)).toThrow(/a backslash, white space or a/),
+  );
+
+  test.each([
+    ['https://API.example.com:443/v1/./chat/../', 'https://api.example.com/v1/'],
+    ['http://127.1:8081', 'http://127.0.0.1:8081/'],
+  ])('%s is handed on as it was read', (url, read) => expect(check(url)()).toBe(read));
+
   test('none is allowed where none is listed, and one is needed', () => {
     expect(check(ALLOWED[0]!, [])).toThrow(/and none is listed/);
     expect(() => checkLlmEndpoint({ provider: 'openai' }, ALLOWED)).toThrow(/is needed by the provider openai/);

@@ -75,6 +75,16 @@ test('documents are read, paged through, patched and deleted', async () => {
   });
 });
 
+test.each([
+  ['of 512 letters', 'x'.repeat(512)],
+  ['of 170 characters of three bytes', '船'.repeat(170)],
+  ['with slashes and signs', '../a b?c#d%2F'],
+])('a document is read by an id %s', async (_, id) => {
+  await ask('POST', '/documents', { collection: 'long-ids', documents: [{ id, text: 'A ship.' }] });
+  const found = await ask('GET', `/documents/${encodeURIComponent(id)}?collection=long-ids`);
+  expect(found).toMatchObject({ status: 200, body: { id, text: 'A ship.' } });
+});
+
 test.each([false, true])(
   'a long text is cut into passages that know their document (situated: %s)',
   async (situated) => {
@@ -110,7 +120,7 @@ test('a result can tell which tokens its embedding hangs on', async () => {
   expect(both.body.results).toMatchObject([{ text: TEXTS[0]!.text, anchors: whole.map(() => ({})) }, {}]);
 });
 
-test('anchors are of the chunks where there are some, and absent where no text is stored', async () => {
+test('anchors are of the chunks where there are some, and absent where no text, or none to see, is stored', async () => {
   const collection = 'weighed-parts';
   const vector = Array.from({ length: 384 }, (_, i) => Math.cos(i));
   const text = 'Boats rest at anchor in the bay. The moon is out over the water.';
@@ -119,6 +129,8 @@ test('anchors are of the chunks where there are some, and absent where no text i
     { id: 'bare', vector },
   ];
   await ask('POST', '/documents', { collection, documents });
+  // As an earlier release stored it: POST /documents refuses it.
+  await real.parts.collections.get(collection).upsert([{ id: 'blank', text: ' ', vector: Float32Array.from(vector) }]);
   const include = ['anchors'];
   const search = { collection, query: 'boats', mode: 'dense', groupBy: 'parent', include };
   const { body } = await ask('POST', '/search', search);
@@ -128,7 +140,7 @@ test('anchors are of the chunks where there are some, and absent where no text i
   expect(found.get('long')).not.toHaveProperty('anchors');
   expect(found.get('long')!.chunks).toHaveLength(2);
   for (const { anchors } of found.get('long')!.chunks!) expect(anchors!.length).toBeGreaterThan(5);
-  expect(found.get('bare')).not.toHaveProperty('anchors');
+  for (const id of ['bare', 'blank']) expect(found.get(id)).not.toHaveProperty('anchors');
 });
 
 describe('NDJSON', () => {
@@ -167,6 +179,8 @@ describe('NDJSON', () => {
 describe('bad input', () => {
   beforeAll(() => ask('POST', '/documents', { documents: TEXTS }));
   const vector = Array.from({ length: 384 }, (_, i) => Math.sin(i));
+  const empties = { $and: Array.from({ length: 1100 }, () => ({})) };
+  const deep = { x: JSON.parse(`${'['.repeat(1100)}${']'.repeat(1100)}`) };
   test.each<[string, Method, string, object | undefined, number, RegExp]>([
     ['an unknown collection', 'POST', '/search', { collection: 'nowhere', query: 'x' }, 404, /no collection nowhere/],
     ['a collection named ../x', 'PUT', '/collections/..%2fx', {}, 422, /a name is 1 to 100/],
@@ -201,6 +215,41 @@ describe('bad input', () => {
       /query: mode hybrid needs a text/,
     ],
     [
+      '1,100 empty groups, and nothing for the other half of hybrid mode to search by,',
+      'POST',
+      '/search',
+      { vector, mode: 'hybrid', filter: empties },
+      422,
+      /more than 256 conditions/,
+    ],
+    ['1,100 empty groups to list by', 'POST', '/documents/query', { filter: empties }, 422, /more than 256 conditions/],
+    [
+      '1,100 empty groups to patch by',
+      'PATCH',
+      '/documents',
+      { filter: empties, metadata: {} },
+      422,
+      /more than 256 conditions/,
+    ],
+    ['1,100 empty groups to delete by', 'DELETE', '/documents', { filter: empties }, 422, /more than 256 conditions/],
+    [
+      'metadata nested 1,101 levels deep',
+      'POST',
+      '/documents',
+      { documents: [{ text: 'a', metadata: deep }] },
+      422,
+      /documents\[0\]\.metadata: nested deeper than 64 levels/,
+    ],
+    [
+      'a patch nested 1,101 levels deep',
+      'PATCH',
+      '/documents',
+      { ids: ['bread'], metadata: deep },
+      422,
+      /metadata: nested deeper than 64 levels/,
+    ],
+    ['an id longer than any', 'GET', `/documents/${'x'.repeat(600)}`, undefined, 404, /There is no document x/],
+    [
       'neither text nor vector',
       'POST',
       '/documents',
@@ -209,6 +258,14 @@ describe('bad input', () => {
       /documents\[0\]: a text, a vector or both/,
     ],
     ['an empty text', 'POST', '/documents', { documents: [{ text: ' ' }] }, 400, /documents\[0\]\.text/],
+    [
+      'an empty text beside a vector',
+      'POST',
+      '/documents',
+      { documents: [{ text: '\u200b', vector }] },
+      400,
+      /documents\[0\]\.text holds only white space or controls/,
+    ],
     [
       'an id of 10 kB',
       'POST',
@@ -241,6 +298,7 @@ describe('bad input', () => {
       413,
       /takes up to 2048/,
     ],
+    ['no documents at all', 'POST', '/documents', undefined, 400, /the request has no body; send JSON or NDJSON/],
     ['a delete of everything', 'DELETE', '/documents', {}, 422, /ids, a filter or both/],
     [
       'an overlap as long as the passage',
@@ -256,6 +314,13 @@ describe('bad input', () => {
     const { status: answered, body } = await ask(method, url, payload);
     expect(body.error).toMatch(message);
     expect(answered).toBe(status);
+  });
+
+  test.each(['text/plain', 'application/x-tar'])('documents of type %s', async (type) => {
+    const headers = { 'content-type': type };
+    const response = await real.app.inject({ method: 'POST', url: '/documents', headers, payload: '{}' });
+    expect(response.json()).toMatchObject({ code: 'UNSUPPORTED_MEDIA_TYPE', error: expect.stringContaining(type) });
+    expect(response.statusCode).toBe(415);
   });
 });
 
@@ -285,6 +350,18 @@ test('snapshots need the admin token, and put back what was', async () => {
   expect((await admin('GET', '/admin/snapshots')).snapshots[0]).toMatchObject({ id, bytes: expect.any(Number) });
   expect(await admin('POST', `/admin/snapshots/${id}/restore`)).toMatchObject({ id });
   expect((await ask('GET', '/collections/kept')).body).toMatchObject({ documents: 3 });
+});
+
+test.each([
+  ['an empty object, as many clients send it, makes a snapshot', 'application/json', '{}', 200, undefined],
+  ['a field is refused by name', 'application/json', '{"name": "mine"}', 422, 'VALIDATION'],
+  ['a body that is no snapshot is not read', 'text/plain', 'mine', 415, 'UNSUPPORTED_MEDIA_TYPE'],
+  ['lines of documents are not read', 'application/x-ndjson', '{}', 415, 'UNSUPPORTED_MEDIA_TYPE'],
+])('%s', async (_, type, payload, status, code) => {
+  const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': type };
+  const response = await real.app.inject({ method: 'POST', url: '/admin/snapshots', headers, payload });
+  expect(response.json().code).toBe(code);
+  expect(response.statusCode).toBe(status);
 });
 
 test('a snapshot is downloaded, deleted, and uploaded again', async () => {

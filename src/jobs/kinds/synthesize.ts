@@ -45,13 +45,15 @@ export async function synthesize(
   range: readonly [number, number],
 ): Promise<string> {
   const output = context.path('dataset');
-  const { dataDir } = context.parts.config;
+  const { dataDir, jobLlmUrls } = context.parts.config;
   await context
     .step('synthesize', range, async () => {
       const encoder = context.parts.models.liveFolder;
+      // Again: what is allowed may have changed since the job was taken.
+      const llmBaseUrl = checkLlmEndpoint(params, jobLlmUrls);
       const done = await context.trainer(
         'synthesize',
-        synthesisArguments(params, { corpus, output, encoder, dataDir }),
+        synthesisArguments(params, { corpus, output, encoder, dataDir, llmBaseUrl }),
       );
       return { records: done.records ?? null, levels: done.levels ?? null, ending: done.ending ?? null };
     })
@@ -60,15 +62,17 @@ export async function synthesize(
   return output;
 }
 
-interface Places {
+interface Checked {
   readonly corpus: string;
   readonly output: string;
   readonly encoder: string;
   readonly dataDir: string;
+  readonly llmBaseUrl: string | undefined;
 }
 
-function synthesisArguments(params: SynthesisParams, { corpus, output, encoder, dataDir }: Places): string[] {
+function synthesisArguments(params: SynthesisParams, checked: Checked): string[] {
   const { llm = {} } = params;
+  const { corpus, output, encoder, dataDir, llmBaseUrl } = checked;
   const flags: Record<string, string | number | undefined> = {
     corpus,
     output,
@@ -82,7 +86,7 @@ function synthesisArguments(params: SynthesisParams, { corpus, output, encoder, 
     negatives: params.negatives,
     domain: params.domain,
     license: params.license,
-    'llm-base-url': llm.baseUrl,
+    'llm-base-url': llmBaseUrl,
     'llm-model': llm.model,
     'llm-api-key-env': llm.apiKeyEnv,
     'budget-tokens': llm.budgetTokens,

@@ -11,9 +11,9 @@ import { modelId } from '../../model/manifest.js';
 import type { App } from '../app.js';
 import { DocumentSchema } from '../document-embedding.js';
 import { ingest, type Progress } from '../document-stream.js';
-
 import { hangUpSignal } from '../hang-up.js';
 import { storeDocuments } from '../live-collection.js';
+import { isStream, JSON_TYPE, refuseOtherThan } from '../media-types.js';
 import type { Parts } from '../parts.js';
 
 export const DEFAULT_COLLECTION = 'default';
@@ -85,7 +85,7 @@ export function documentRoutes(app: App, parts: Parts): void {
   // Left in the socket: document-stream.ts reads it line by line.
   app.addContentTypeParser(NDJSON, (_request, stream, done) => done(null, stream));
 
-  app.post<{ Body: Static<typeof UpsertBody> | IncomingMessage; Querystring: Static<typeof StreamQuery> }>(
+  app.post<{ Body: Static<typeof UpsertBody> | IncomingMessage | undefined; Querystring: Static<typeof StreamQuery> }>(
     '/documents',
     {
       schema: {
@@ -93,12 +93,14 @@ export function documentRoutes(app: App, parts: Parts): void {
         summary: 'Store documents; answered when they are on disk',
         description: 'JSON, or NDJSON of any length with a document a line, answered by a line of progress a second',
         querystring: StreamQuery,
-        body: { content: { 'application/json': { schema: UpsertBody }, [NDJSON]: { schema: {} } } },
-        response: { 200: { content: { 'application/json': { schema: UpsertAnswer }, [NDJSON]: { schema: {} } } } },
+        body: { content: { [JSON_TYPE]: { schema: UpsertBody }, [NDJSON]: { schema: {} } } },
+        response: { 200: { content: { [JSON_TYPE]: { schema: UpsertAnswer }, [NDJSON]: { schema: {} } } } },
       },
+      preValidation: refuseOtherThan(JSON_TYPE, NDJSON),
     },
     async (request, reply) => {
       if (isStream(request.body)) return storeLines(parts, request, reply);
+      if (!request.body) throw new AnchorageError('EMPTY_BODY', 'the request has no body; send JSON or NDJSON');
       const { collection: name = DEFAULT_COLLECTION, documents, prompt_name: promptName } = request.body;
       refuseTooMany(documents.length, parts);
       const nameOf = (index: number): string => `documents[${index}]`;
@@ -157,8 +159,6 @@ export function documentRoutes(app: App, parts: Parts): void {
     },
   );
 }
-
-const isStream = (body: unknown): body is IncomingMessage => typeof (body as IncomingMessage)?.pipe === 'function';
 
 type StreamRequest = FastifyRequest<{ Body: unknown; Querystring: Static<typeof StreamQuery> }>;
 

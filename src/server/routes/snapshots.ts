@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type Static, Type } from 'typebox';
 import type { App } from '../app.js';
+import { isStream, JSON_TYPE, refuseOtherThan } from '../media-types.js';
 import type { Parts } from '../parts.js';
 
 const Snapshot = Type.Object({
@@ -11,6 +12,8 @@ const Snapshot = Type.Object({
   collections: Type.Array(Type.Object({ name: Type.String(), documents: Type.Integer(), sequence: Type.Integer() })),
 });
 const TAR = 'application/x-tar';
+/** What many clients send where they have nothing to say. */
+const Nothing = Type.Object({}, { additionalProperties: false });
 const IdParams = Type.Object({ id: Type.String() });
 const schema = (summary: string, answer: object) => ({
   tags: ['admin'],
@@ -23,16 +26,17 @@ export function snapshotRoutes(app: App, { collections }: Parts): void {
   // Left in the socket: backup-archive.ts unpacks it as it comes.
   app.addContentTypeParser(TAR, (_request, stream, done) => done(null, stream));
 
-  app.post<{ Body: IncomingMessage | undefined }>(
+  app.post<{ Body: IncomingMessage | Static<typeof Nothing> | undefined }>(
     '/admin/snapshots',
     {
       schema: {
         ...schema('Copy all collections while serving, or take in a copy that was downloaded', Snapshot),
-        description: `Without a body, makes a copy. With the body of a download (${TAR}), stores it beside the others.`,
-        body: { content: { [TAR]: { schema: {} } } },
+        description: `Without a body, or with {}, makes a copy. With the body of a download (${TAR}), stores it beside the others.`,
+        body: { content: { [JSON_TYPE]: { schema: Nothing }, [TAR]: { schema: {} } } },
       },
+      preValidation: refuseOtherThan(JSON_TYPE, TAR),
     },
-    async (request) => (request.body ? collections.receive(request.body) : collections.backUp()),
+    async ({ body }) => (isStream(body) ? collections.receive(body) : collections.backUp()),
   );
   app.get(
     '/admin/snapshots',
