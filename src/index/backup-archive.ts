@@ -2,8 +2,9 @@
  * A snapshot as one stream: a tar file of its folder, manifest first, so that it can go to another machine or an object
  * store without a second copy on this disk.
  *
- * Always true of one that was received: every file is named by its manifest and has its SHA-256; a stream that ends early,
- * names other files or has other contents leaves nothing behind.
+ * Always true of one that was received: every file is named by its manifest and has its SHA-256, every collection has a name
+ * that a collection can have, and rows; a stream that ends early, names other files or has other contents leaves nothing
+ * behind.
  */
 import { randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync } from 'node:fs';
@@ -102,6 +103,10 @@ async function wholeManifest(folder: string): Promise<BackupManifest> {
     const file = join(folder, name);
     if (!existsSync(file)) throw refuse(`${name} is missing`);
     if ((await fileEntry(file)).sha256 !== sha256) throw refuse(`${name} has another SHA-256 than its manifest says`);
+  }
+  for (const { name } of manifest.collections) {
+    if (!Object.hasOwn(manifest.files, `collections/${name}/documents.sqlite`))
+      throw refuse(`${name} has no documents`);
   }
   return manifest;
 }

@@ -9,19 +9,22 @@
  *
  * Restoring a collection from one:
  *   1. The files are hashed and compared with the manifest: a damaged copy is refused before anything is touched.
- *   2. They are copied to collections/.new-<name> and fsynced, 3. renamed to .restored-<name>: from here on it will happen.
+ *   2. They are copied to collections/.staged-<name> and fsynced. 3. When all are, each is renamed to .restored-<name>: from
+ *      here on it will happen. What fails before leaves neither.
  *   4. <name> is renamed to .replaced-<name>, 5. .restored-<name> to <name>, 6. .replaced-<name> is deleted.
  * A crash between 4 and 5 is finished by the next start (data-directory.ts).
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { constants, copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { AnchorageError } from '../errors.js';
-import { syncFolderNow } from './data-directory.js';
+import { COLLECTION_NAME } from './collection-settings.js';
+import { collectionFolder, collectionsFolder, restoredFolder, syncFolderNow } from './data-directory.js';
+import { storageError } from './storage-errors.js';
 
 export const backupsFolder = (dataDir: string): string => join(dataDir, 'snapshots');
 
@@ -36,7 +39,13 @@ const ManifestSchema = Type.Object({
   createdAt: Type.String(),
   /** Paths below the snapshot's folder. */
   files: Type.Record(Type.String(), BackedUpFile),
-  collections: Type.Array(Type.Object({ name: Type.String(), documents: Type.Integer(), sequence: Type.Integer() })),
+  collections: Type.Array(
+    Type.Object({
+      name: Type.String({ pattern: COLLECTION_NAME.source }),
+      documents: Type.Integer(),
+      sequence: Type.Integer(),
+    }),
+  ),
 });
 export type BackupManifest = Static<typeof ManifestSchema>;
 const manifestSchema = Compile(ManifestSchema);
@@ -98,9 +107,23 @@ export interface BackupContents {
   readonly write: (name: string, folder: string) => Promise<void>;
 }
 
+/** @throws AnchorageError STORAGE_FULL; what fails leaves nothing behind. */
 export async function makeBackup(dataDir: string, contents: BackupContents): Promise<BackupManifest> {
-  const { id, now, collections } = contents;
+  const { id } = contents;
   const unfinished = join(backupsFolder(dataDir), `.new-${id}`);
+  try {
+    const manifest = await writeFiles(unfinished, contents);
+    await rename(unfinished, join(backupsFolder(dataDir), id));
+    syncFolderNow(backupsFolder(dataDir));
+    return manifest;
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    throw storageError(error);
+  }
+}
+
+async function writeFiles(unfinished: string, contents: BackupContents): Promise<BackupManifest> {
+  const { id, now, collections } = contents;
   for (const { name } of collections) {
     const folder = join(unfinished, 'collections', name);
     await mkdir(folder, { recursive: true });
@@ -112,8 +135,6 @@ export async function makeBackup(dataDir: string, contents: BackupContents): Pro
   const manifest: BackupManifest = { id, createdAt: now.toISOString(), collections, files };
   await mkdir(unfinished, { recursive: true });
   await writeFile(join(unfinished, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { flush: true });
-  await rename(unfinished, join(backupsFolder(dataDir), id));
-  syncFolderNow(backupsFolder(dataDir));
   return manifest;
 }
 
@@ -130,18 +151,37 @@ export async function verifyBackup(dataDir: string, { id, files }: BackupManifes
   }
 }
 
-/** Steps 2 and 3. @param target `.restored-<name>` below the collections' folder. */
-export async function stageCollection(source: string, unfinished: string, target: string): Promise<void> {
-  await rm(unfinished, { recursive: true, force: true });
-  await mkdir(unfinished, { recursive: true });
-  for (const name of await readdir(source)) {
-    await copyFile(join(source, name), join(unfinished, name), constants.COPYFILE_FICLONE);
-    syncFolderNow(join(unfinished, name));
+const stagedFolder = (dataDir: string, name: string): string => collectionFolder(dataDir, `.staged-${name}`);
+
+/** Steps 2 and 3, of all collections or of none. @throws AnchorageError STORAGE_FULL. */
+export async function stageCollections(dataDir: string, id: string, names: readonly string[]): Promise<void> {
+  try {
+    for (const name of names) {
+      await copyDurably(join(backupsFolder(dataDir), id, 'collections', name), stagedFolder(dataDir, name));
+    }
+    for (const name of names) {
+      await rm(restoredFolder(dataDir, name), { recursive: true, force: true });
+      await rename(stagedFolder(dataDir, name), restoredFolder(dataDir, name));
+    }
+    syncFolderNow(collectionsFolder(dataDir));
+  } catch (error) {
+    // The next start would finish what it finds.
+    for (const name of names) {
+      await rm(stagedFolder(dataDir, name), { recursive: true, force: true });
+      await rm(restoredFolder(dataDir, name), { recursive: true, force: true });
+    }
+    throw storageError(error);
   }
-  syncFolderNow(unfinished);
+}
+
+async function copyDurably(source: string, target: string): Promise<void> {
   await rm(target, { recursive: true, force: true });
-  await rename(unfinished, target);
-  syncFolderNow(dirname(target));
+  await mkdir(target, { recursive: true });
+  for (const name of await readdir(source)) {
+    await copyFile(join(source, name), join(target, name), constants.COPYFILE_FICLONE);
+    syncFolderNow(join(target, name));
+  }
+  syncFolderNow(target);
 }
 
 async function filesBelow(folder: string): Promise<string[]> {

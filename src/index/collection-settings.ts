@@ -44,7 +44,7 @@ export interface CollectionSettings {
   readonly targetRecall: number | undefined;
 }
 
-const NAME = /^[a-z0-9][a-z0-9._-]{0,99}$/;
+export const COLLECTION_NAME = /^[a-z0-9][a-z0-9._-]{0,99}$/;
 /**
  * Candidates for each result. Of the ten nearest among 100,000 titles and abstracts (all-MiniLM-L6-v2, 384 dimensions), the
  * 200 nearest by bits held 98.4%, the 400 nearest 99.2%.
@@ -62,7 +62,7 @@ const refuse = (field: string, message: string): AnchorageError =>
 
 /** The name is a folder of the data directory, on file systems that may not know capitals apart. */
 export function checkCollectionName(name: string): string {
-  if (NAME.test(name)) return name;
+  if (COLLECTION_NAME.test(name)) return name;
   throw refuse('collection', 'a name is 1 to 100 of a-z, 0-9, ".", "_" and "-", and begins with a letter or digit');
 }
 

@@ -9,13 +9,12 @@ import type { Metrics } from '../metrics.js';
 import { archiveOf, receiveArchive } from './backup-archive.js';
 import {
   type BackupSummary,
-  backupsFolder,
   deleteBackup,
   listBackups,
   makeBackup,
   readManifest,
   removeUnfinishedBackups,
-  stageCollection,
+  stageCollections,
   summaryOf,
   verifyBackup,
 } from './backups.js';
@@ -26,13 +25,7 @@ import {
   fillSettings,
   type ModelIdentity,
 } from './collection-settings.js';
-import {
-  collectionFolder,
-  type DirectoryLock,
-  listCollections,
-  lockDataDirectory,
-  restoredFolder,
-} from './data-directory.js';
+import { collectionFolder, type DirectoryLock, listCollections, lockDataDirectory } from './data-directory.js';
 import type { CollectionState } from './database.js';
 import { GenerationChanges } from './generation-changes.js';
 import { graphsAreAvailable } from './hnsw.js';
@@ -40,6 +33,7 @@ import { IndexThreads } from './index-threads.js';
 import { COLLECTIONS_MAX } from './limits.js';
 import type { IndexOptions, Notice, Searchable, VectorState } from './searcher-operations.js';
 import { removeSnapshotsBut, snapshotFile } from './snapshot.js';
+import { Turns } from './turns.js';
 import { WriteGate } from './write-gate.js';
 
 /** Where lines about the index go: pino's logger, or anything with its two methods. */
@@ -63,6 +57,8 @@ export interface CollectionsOptions {
   readonly liveFingerprint?: string;
 }
 
+/** The turn of restorations; no collection has such a name. */
+const RESTORING = '.restoring';
 /** An exact pass over this many vectors of 384 dimensions takes about as long as everything else in a search. */
 const GRAPH_FROM = 5_000;
 const TOMBSTONE_SHARE_MAX = 0.2;
@@ -75,6 +71,8 @@ export class Collections {
   private readonly lock: DirectoryLock;
   private readonly threads: IndexThreads;
   private readonly byName = new Map<string, Collection>();
+  /** Of what puts a collection into byName or takes it out: half-way, the threads know it and byName does not. */
+  private readonly turns = new Turns();
   /** How a collection changes its model. */
   readonly generations: GenerationChanges;
 
@@ -89,10 +87,12 @@ export class Collections {
     const onState = (of: Searchable, state: VectorState): void => this.measure(of, state);
     const onNotice = ({ level, collection, message }: Notice): void => options.logger?.[level]({ collection }, message);
     this.threads = new IndexThreads({ dataDir: options.dataDir, indexOptions, onState, onNotice });
-    const { threads } = this;
+    const { threads, turns } = this;
     const { metrics } = options;
     this.generations = new GenerationChanges({
       threads,
+      turns,
+      has: (name) => this.has(name),
       get: (name) => this.get(name),
       replace: (old, state) => {
         this.byName.set(old.name, new Collection(old.name, state, { threads, metrics, gate: old.gate }));
@@ -121,17 +121,17 @@ export class Collections {
    */
   async put(name: string, options: CollectionOptions, model: ModelIdentity): Promise<Collection> {
     const settings = fillSettings(options, model);
-    const existing = this.byName.get(checkCollectionName(name));
-    if (existing) return this.same(existing, options, model);
-    if (this.byName.size >= COLLECTIONS_MAX) {
-      throw new AnchorageError(
-        'CONFLICT',
-        `There are ${COLLECTIONS_MAX} collections, the most allowed; delete one first`,
-      );
-    }
-    const state = await this.threads.writer.call('create', { name, settings, model });
-    // Two requests may have made it at once: the second finds the first's.
-    return this.byName.get(name) ?? (await this.adopt(name, state));
+    return this.turns.take([checkCollectionName(name)], async () => {
+      const existing = this.byName.get(name);
+      if (existing) return this.same(existing, options, model);
+      if (this.byName.size >= COLLECTIONS_MAX) {
+        throw new AnchorageError(
+          'CONFLICT',
+          `There are ${COLLECTIONS_MAX} collections, the most allowed; delete one first`,
+        );
+      }
+      return this.adopt(name, await this.threads.writer.call('create', { name, settings, model }));
+    });
   }
 
   /** @throws AnchorageError NOT_FOUND, VALIDATION for a name that cannot be one. */
@@ -153,16 +153,18 @@ export class Collections {
 
   /** @returns false where there was none. */
   async delete(name: string): Promise<boolean> {
-    if (!this.byName.delete(checkCollectionName(name))) return false;
-    await this.threads.closeReading(name);
-    await this.threads.writer.call('drop', { name });
-    this.threads.forget(name);
-    this.options.metrics.indexDocuments.remove({ collection: name });
-    this.options.metrics.indexBytes.remove({ collection: name });
-    return true;
+    return this.turns.take([checkCollectionName(name)], async () => {
+      if (!this.byName.delete(name)) return false;
+      await this.threads.closeReading(name);
+      await this.threads.writer.call('drop', { name });
+      this.threads.forget(name);
+      this.options.metrics.indexDocuments.remove({ collection: name });
+      this.options.metrics.indexBytes.remove({ collection: name });
+      return true;
+    });
   }
 
-  /** A consistent copy of every collection, made while they serve. */
+  /** A consistent copy of every collection, made while they serve. @throws AnchorageError STORAGE_FULL. */
   async backUp(): Promise<BackupSummary> {
     const now = new Date();
     const infos = await Promise.all(this.list().map((collection) => collection.info()));
@@ -198,20 +200,19 @@ export class Collections {
   /**
    * Makes the collections what they were: those of the snapshot are put back, others are deleted. Requests to a collection
    * fail while it is being swapped.
-   * @throws AnchorageError NOT_FOUND, CONFLICT where the snapshot is damaged (nothing is restored then).
+   * @throws AnchorageError NOT_FOUND, CONFLICT where the snapshot is damaged, STORAGE_FULL (nothing is restored then).
    */
   async restore(id: string): Promise<BackupSummary> {
-    const { dataDir } = this.options;
-    const manifest = await readManifest(dataDir, id);
-    await verifyBackup(dataDir, manifest);
-    const kept = new Set(manifest.collections.map(({ name }) => name));
-    for (const name of kept) {
-      const source = join(backupsFolder(dataDir), id, 'collections', name);
-      await stageCollection(source, collectionFolder(dataDir, `.new-${name}`), restoredFolder(dataDir, name));
-    }
-    for (const { name } of this.list()) if (!kept.has(name)) await this.delete(name);
-    for (const name of kept) await this.swapIn(name);
-    return summaryOf(manifest);
+    return this.turns.take([RESTORING], async () => {
+      const { dataDir } = this.options;
+      const manifest = await readManifest(dataDir, id);
+      await verifyBackup(dataDir, manifest);
+      const kept = new Set(manifest.collections.map(({ name }) => name));
+      await stageCollections(dataDir, id, [...kept]);
+      for (const { name } of this.list()) if (!kept.has(name)) await this.delete(name);
+      for (const name of kept) await this.swapIn(name);
+      return summaryOf(manifest);
+    });
   }
 
   /** Writes snapshots of graphs that changed, and lets go of the directory. */
@@ -231,9 +232,11 @@ export class Collections {
   }
 
   private async swapIn(name: string): Promise<void> {
-    if (this.byName.delete(name)) await this.threads.closeReading(name);
-    this.threads.forget(name);
-    await this.adopt(name, await this.threads.writer.call('swapIn', { name }));
+    await this.turns.take([name], async () => {
+      if (this.byName.delete(name)) await this.threads.closeReading(name);
+      this.threads.forget(name);
+      await this.adopt(name, await this.threads.writer.call('swapIn', { name }));
+    });
   }
 
   /** A collection whose next generation is of the live model and whole was about to take over when the server ended. */

@@ -9,17 +9,26 @@ import type { ModelIdentity } from './collection-settings.js';
 import type { CollectionState } from './database.js';
 import type { IndexThreads } from './index-threads.js';
 import { NextGeneration } from './next-generation.js';
+import type { Turns } from './turns.js';
 
 /** A request that took a collection as live has embedded its query within this time. */
 const RETIRE_AFTER_MS = 5_000;
 
 export interface GenerationChangesOptions {
   readonly threads: IndexThreads;
+  /** A collection that changes its generation is not deleted or put back meanwhile. */
+  readonly turns: Turns;
+  readonly has: (name: string) => boolean;
   /** @throws AnchorageError NOT_FOUND */
   readonly get: (name: string) => Collection;
   /** Puts the collection's new state in the place of the old object. */
   readonly replace: (old: Collection, state: CollectionState) => void;
   readonly warn: (collection: string, message: string) => void;
+}
+
+interface TakeOverSteps {
+  readonly finish: (next: NextGeneration) => Promise<void>;
+  readonly commit: () => Promise<void>;
 }
 
 export class GenerationChanges {
@@ -37,14 +46,21 @@ export class GenerationChanges {
    * @throws AnchorageError NOT_FOUND; CONFLICT where another model's is being built.
    */
   async begin(name: string, model: ModelIdentity): Promise<NextGeneration> {
-    const collection = this.options.get(name);
-    const dimensions = dimensionsFor(collection, model);
-    const state = await this.threads.writer.call('begin', { name, model, dimensions });
-    const of = { name, generation: state.building!.generation };
-    await this.threads.open(of);
-    const next = new NextGeneration(of, model, this.threads);
-    collection.buildsBeside(state, next);
-    return next;
+    return this.options.turns.take([name], async () => {
+      const collection = this.options.get(name);
+      const dimensions = dimensionsFor(collection, model);
+      const state = await this.threads.writer.call('begin', { name, model, dimensions });
+      const of = { name, generation: state.building!.generation };
+      await this.threads.open(of);
+      const next = new NextGeneration(of, model, this.threads);
+      collection.buildsBeside(state, next);
+      return next;
+    });
+  }
+
+  /** Whether its collection builds it still: one that was deleted, or put back from a snapshot, does not. */
+  isBeingBuilt(next: NextGeneration): boolean {
+    return this.options.has(next.name) && this.options.get(next.name).next === next;
   }
 
   /** Gives up a generation that is being built; nothing happens where there is none. */
@@ -68,13 +84,20 @@ export class GenerationChanges {
    * Lets next generations take over, all in one moment: upserts are held, `finish` hands in what came last, `commit` makes
    * it so (where it fails, nothing has changed), and every collection flips. Upserts that were held are refused with
    * MODEL_MISMATCH, as their vectors are the old model's; who holds the text embeds it again. The generation before is kept
-   * to go back to.
+   * to go back to. Those that are being built no more are passed over.
    * @throws AnchorageError CONFLICT where rows still wait for a vector after `finish`.
    */
-  async takeOver(
-    nexts: readonly NextGeneration[],
-    { finish, commit }: { finish: (next: NextGeneration) => Promise<void>; commit: () => Promise<void> },
-  ): Promise<void> {
+  async takeOver(nexts: readonly NextGeneration[], steps: TakeOverSteps): Promise<void> {
+    const names = nexts.map(({ name }) => name);
+    const there = await this.options.turns.take(names, async () => {
+      const left = nexts.filter((next) => this.isBeingBuilt(next));
+      await this.takeOverTogether(left, steps);
+      return left;
+    });
+    for (const { name } of there) await this.dropUnkept(name);
+  }
+
+  private async takeOverTogether(nexts: readonly NextGeneration[], { finish, commit }: TakeOverSteps): Promise<void> {
     const releases: (() => void)[] = [];
     try {
       for (const { name } of nexts) releases.push(await this.options.get(name).gate.hold());
@@ -92,7 +115,6 @@ export class GenerationChanges {
     } finally {
       for (const release of releases) release();
     }
-    for (const { name } of nexts) await this.dropUnkept(name);
   }
 
   private async flip({ name, generation }: NextGeneration): Promise<void> {

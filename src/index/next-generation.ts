@@ -44,7 +44,7 @@ export class NextGeneration {
   }
 
   /**
-   * Hands in the vectors of the first rows of `waiting`, none left out; answered when they are on disk.
+   * Hands in the vectors of the first rows of `waiting`, none left out but those that went; answered when they are on disk.
    * @throws AnchorageError VALIDATION for a vector that is none, CONFLICT where this generation was given up.
    */
   async fill(vectors: readonly LabelledVector[]): Promise<void> {

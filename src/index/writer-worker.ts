@@ -91,9 +91,9 @@ function swapIn(name: string): CollectionState {
   return openWriter(name).state;
 }
 
-function storing<T>(write: () => T): T {
+async function storing<T>(write: () => T | Promise<T>): Promise<T> {
   try {
-    return write();
+    return await write();
   } catch (error) {
     throw storageError(error);
   }
@@ -117,10 +117,11 @@ serveCalls<WriterOperations>(parentPort!, {
   dropSome: ({ name, inUse }) => storing(() => dropSomeOfUnkept(collection(name).writer.db, inUse)),
   prune: ({ name, upToSequence }) => storing(() => collection(name).writer.pruneTombstones(upToSequence)),
   compact: ({ name }) => storing(() => collection(name).writer.compact()),
-  backup: async ({ name, file }) => {
-    await collection(name).writer.db.backup(file);
-    syncFolderNow(file);
-  },
+  backup: ({ name, file }) =>
+    storing(async () => {
+      await collection(name).writer.db.backup(file);
+      syncFolderNow(file);
+    }),
   swapIn: ({ name }) => storing(() => swapIn(name)),
   drop: ({ name }) => storing(() => drop(name)),
   close: () => {

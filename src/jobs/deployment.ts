@@ -11,6 +11,8 @@
  *               live-model.ts. After it the embedder is promoted and each collection flips
  *   7. settle   what was made meanwhile follows, the old model is let go, the old generation kept or dropped
  *
+ * A collection that is deleted meanwhile is passed over; one that is made anew or put back is looked at again.
+ *
  * What a crash leaves: before the commit of step 6 the old model and its generations serve, and the job goes on with what
  * was built; after it, the start loads the new model and flips the generations that are whole (collections.ts) before
  * anything is answered, and the job goes on with step 7. An answer is always of one model: a request has its collection and
@@ -19,6 +21,7 @@
  * Going back is the same way with the version before: its generation was kept, so only what was written since is embedded.
  */
 import { writeFile } from 'node:fs/promises';
+import type { Collection } from '../index/collection.js';
 import type { NextGeneration } from '../index/next-generation.js';
 import type { Embedder } from '../model/embedder.js';
 import { modelId } from '../model/manifest.js';
@@ -90,8 +93,9 @@ async function inTurn(context: JobContext, request: DeploymentRequest, [from, to
   await context.step('deploy: 7 settle', part(0.95, 1), async () => {
     if (request.index === 'reindex') await followUp(context, next, old);
     if (!request.keepPrevious) {
-      for (const { name, previous } of collections.list()) {
-        if (previous && previous.model.id === old) await collections.generations.forgetPrevious(name);
+      for (const collection of collections.list()) {
+        if (collection.previous?.model.id !== old) continue;
+        await whileThere(context, collection, () => collections.generations.forgetPrevious(collection.name));
       }
     }
     return { live: request.model };
@@ -155,10 +159,15 @@ async function mapAll(context: JobContext, { next, range }: Building): Promise<J
   const { fingerprint } = models.live.manifest;
   const pending = collections.list().filter(({ model }) => model.fingerprint === fingerprint);
   const maps: Json[] = [];
-  for (const { name } of pending) {
+  for (const [at, collection] of pending.entries()) {
+    const { name } = collection;
     context.throwIfStopped();
-    context.within(range, () => context.at(`deploy: 4 map ${name}`, maps.length / pending.length));
-    const { method, fittedFrom, heldOut } = await mapQueries(collections, { name, embedder: next }, context);
+    context.within(range, () => context.at(`deploy: 4 map ${name}`, at / pending.length));
+    const facts = await whileThere(context, collection, () =>
+      mapQueries(collections, { name, embedder: next }, context),
+    );
+    if (!facts) continue;
+    const { method, fittedFrom, heldOut } = facts;
     maps.push({ collection: name, method, fittedFrom, heldOut: { ...heldOut } });
   }
   return maps;
@@ -170,26 +179,30 @@ async function buildAll(
   { next, range }: Building,
 ): Promise<NextGeneration[]> {
   const { collections, models } = context.parts;
-  const built = new Map<string, NextGeneration>();
+  const built: NextGeneration[] = [];
   const { fingerprint } = models.live.manifest;
-  const pending = () =>
-    collections.list().filter((one) => one.model.fingerprint === fingerprint && !built.has(one.name));
+  const isBuilt = ({ next: building }: Collection): boolean => building !== undefined && built.includes(building);
+  const pending = () => collections.list().filter((one) => one.model.fingerprint === fingerprint && !isBuilt(one));
   const total = Math.max(1, pending().length);
   // Again until none is left: collections may be made meanwhile.
   for (let left = pending(); left.length > 0; left = pending()) {
-    for (const { name } of left) {
+    for (const collection of left) {
+      const { name } = collection;
       context.throwIfStopped();
       const of = { name, embedder: next };
       const onProgress = ({ filled, of: all }: { filled: number; of: number }): void => {
-        const share = Math.min(1, (built.size + filled / Math.max(1, all)) / total);
+        const share = Math.min(1, (built.length + filled / Math.max(1, all)) / total);
         context.within(range, () => context.at(`deploy: 4 build ${name}`, share, null, { filled, of: all }));
       };
       const { signal } = context;
       const pace = request.textsPerSecond === undefined ? {} : { textsPerSecond: request.textsPerSecond };
-      built.set(name, await buildNextGeneration(collections, of, { signal, onProgress, ...pace }));
+      const generation = await whileThere(context, collection, () =>
+        buildNextGeneration(collections, of, { signal, onProgress, ...pace }),
+      );
+      if (generation) built.push(generation);
     }
   }
-  return [...built.values()];
+  return built;
 }
 
 interface Flip {
@@ -203,8 +216,7 @@ interface Flip {
 async function flip(context: JobContext, { next, built, previous }: Flip): Promise<void> {
   const { collections, config, models, store } = context.parts;
   const { signal, job } = context;
-  const there = built.filter(({ name }) => collections.has(name));
-  await collections.generations.takeOver(there, {
+  await collections.generations.takeOver(built, {
     finish: (generation) => fill(generation, next, { signal }),
     commit: async () => {
       signal.throwIfAborted();
@@ -218,10 +230,13 @@ async function flip(context: JobContext, { next, built, previous }: Flip): Promi
 /** Step 7: a collection that was made, or put back from a snapshot, after the last look of step 4. */
 async function followUp(context: JobContext, next: Embedder, old: string): Promise<void> {
   const { collections, models } = context.parts;
-  for (const { name, model } of collections.list()) {
+  for (const collection of collections.list()) {
+    const { name, model } = collection;
     if (model.id !== old) continue;
     context.at(`deploy: 7 settle ${name}`);
-    await reindex({ collections, models }, { name, embedder: next }, { signal: context.signal });
+    await whileThere(context, collection, () =>
+      reindex({ collections, models }, { name, embedder: next }, { signal: context.signal }),
+    );
   }
 }
 
@@ -233,13 +248,30 @@ function letGo({ parts: { logger, models } }: JobContext, fingerprint: string): 
 }
 
 /** What a deployment that did not happen had built. */
-async function giveUp({ parts }: JobContext, next: Embedder): Promise<void> {
-  const { collections, models } = parts;
+async function giveUp(context: JobContext, next: Embedder): Promise<void> {
+  const { collections, models } = context.parts;
   if (models.live === next) return;
-  for (const { name, building } of collections.list()) {
-    if (building?.model.fingerprint === next.manifest.fingerprint) await collections.generations.abandon(name);
+  for (const collection of collections.list()) {
+    if (collection.building?.model.fingerprint !== next.manifest.fingerprint) continue;
+    await whileThere(context, collection, () => collections.generations.abandon(collection.name));
   }
   models.release(next);
+}
+
+/** Work on a collection; undefined where it was deleted, or put back from a snapshot, before the work was done. */
+async function whileThere<Result>(
+  { parts: { collections } }: JobContext,
+  collection: Collection,
+  work: () => Promise<Result>,
+): Promise<Result | undefined> {
+  const isThere = (): boolean => collections.list().includes(collection);
+  if (!isThere()) return undefined;
+  try {
+    return await work();
+  } catch (error) {
+    if (isThere()) throw error;
+    return undefined;
+  }
 }
 
 /** The figures of a deployment, in the job and as a file. */

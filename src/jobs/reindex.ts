@@ -125,7 +125,7 @@ async function embedPatiently(next: NextGeneration, request: Rows): Promise<Labe
   }
 }
 
-/** In the order of the rows. */
+/** In the order of the rows, without those whose document went meanwhile. */
 async function embedRows(next: NextGeneration, { embedder, rows, signal }: Rows): Promise<LabelledVector[]> {
   const vectors = new Map<number, Float32Array>();
   const groups = new Map<string, WaitingText[]>();
@@ -139,7 +139,10 @@ async function embedRows(next: NextGeneration, { embedder, rows, signal }: Rows)
       : await embedWhole(embedder, group, options);
     for (const { label, vector } of embedded) vectors.set(label, vector);
   }
-  return rows.map(({ label }) => ({ label, vector: vectors.get(label)! }));
+  return rows.flatMap(({ label }) => {
+    const vector = vectors.get(label);
+    return vector ? [{ label, vector }] : [];
+  });
 }
 
 const wayOf = ({ embeddedAs, parent }: WaitingText): string =>
@@ -161,12 +164,17 @@ async function embedWhole(
   return rows.map(({ label }, row) => ({ label, vector: vectors.slice(row * dimensions, (row + 1) * dimensions) }));
 }
 
-/** All chunks of one document see the same windows as when it was stored, also where only some of them wait. */
+/**
+ * All chunks of one document see the same windows as when it was stored, also where only some of them wait. One that was
+ * replaced since the rows were read has chunks of other labels.
+ */
 async function embedSituated(
   next: NextGeneration,
   { embedder, rows, options }: { embedder: Embedder; rows: readonly WaitingText[]; options: EmbedOptions },
 ): Promise<LabelledVector[]> {
   const { text, spans } = await next.cutText(rows[0]!.parent!);
+  // It was deleted, or replaced by one without a text.
+  if (text === undefined) return [];
   const tokens = (await embedder.tokenize([text], { addSpecialTokens: false }))[0]!;
   const passages = passagesAt(
     tokens.map(({ start }) => start!),

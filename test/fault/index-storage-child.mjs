@@ -1,5 +1,6 @@
 /**
- * Serves a collection to a test over lines of JSON: {"upsert": id, "bytes": n}, {"get": id}, {"search": n}, {"close": true}.
+ * Serves a collection to a test over lines of JSON: {"upsert": id, "bytes": n}, {"get": id}, {"search": n}, {"backUp": true},
+ * {"close": true}.
  * Each is answered by a line: {"ok": …} or {"code", "message"}.
  */
 import { createInterface } from 'node:readline';
@@ -15,7 +16,7 @@ const collection = await collections.put(
   { fingerprint: 'f'.repeat(64), id: 'test@1', dimensions: DIMENSIONS },
 );
 
-async function answer({ upsert, bytes = 0, get, search, close }) {
+async function answer({ upsert, bytes = 0, get, search, backUp, close }) {
   if (upsert !== undefined) {
     const text = `document ${upsert} ${'x'.repeat(bytes)}`;
     return collection.upsert([{ id: `d${upsert}`, text, vector: vectorOf(upsert) }]);
@@ -25,6 +26,7 @@ async function answer({ upsert, bytes = 0, get, search, close }) {
     const request = { vector: vectorOf(search), k: 1, mode: 'dense', include: [] };
     return (await collection.search(request)).results[0]?.id;
   }
+  if (backUp) return collections.backUp();
   if (close) {
     await collections.close();
     process.exit(0);

@@ -1,6 +1,6 @@
 /** A disk that refuses writes: full (a file-size limit), and one whose fsync fails (a preloaded shim). */
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -87,7 +87,7 @@ test.skipIf(!hasLimits)('a full disk refuses writes with STORAGE_FULL, reads go 
   await expectOnly(dataDir, stored, refused);
 });
 
-test.skipIf(!canBuildShim)('a failing fsync refuses writes, which work again when it does', async () => {
+test.skipIf(!canBuildShim)('a failing fsync refuses writes and copies, which work again when it does', async () => {
   const folder = temporaryFolder();
   const dataDir = join(folder, 'data');
   const shim = join(folder, 'fsync-shim.so');
@@ -99,8 +99,11 @@ test.skipIf(!canBuildShim)('a failing fsync refuses writes, which work again whe
   expect(await store.ask({ upsert: 60 })).toMatchObject({ code: 'STORAGE_FULL' });
   expect(await store.ask({ get: 60 })).toEqual({ ok: 0 });
   expect(await store.ask({ search: 7 })).toEqual({ ok: 'd7' });
+  expect(await store.ask({ backUp: true })).toMatchObject({ code: 'STORAGE_FULL' });
+  expect(readdirSync(join(dataDir, 'snapshots'))).toEqual([]);
   rmSync(failing);
   expect(await store.ask({ upsert: 61 })).toMatchObject({ ok: { upserted: 1 } });
+  expect(await store.ask({ backUp: true })).toMatchObject({ ok: { collections: [{ documents: 61 }] } });
   await store.close();
   const stored = [...Array.from({ length: 60 }, (_, n) => n), 61];
   await expectOnly(dataDir, stored, 60);

@@ -40,6 +40,14 @@ async function tarOf(entries: Record<string, string>, type: 'file' | 'symlink' =
   return buffer(archive);
 }
 
+const manifestOf = (name: string): string =>
+  JSON.stringify({
+    id: '20260101T000000Z-abcdef',
+    createdAt: '2026-01-01T00:00:00.000Z',
+    files: {},
+    collections: [{ name, documents: 0, sequence: 0 }],
+  });
+
 test('a copy goes to another data directory as a stream and answers there', async () => {
   const source = await filled(temporaryFolder());
   const { id, bytes } = await source.backUp();
@@ -95,6 +103,12 @@ describe('what is no whole snapshot leaves nothing behind', () => {
       { 'manifest.json': '{"id":"../../x","createdAt":"","files":{},"collections":[]}' },
       /none of ours/,
     ],
+    [
+      'a manifest with a collection whose name is a path',
+      { 'manifest.json': manifestOf('x/../../../victim') },
+      /none of ours/,
+    ],
+    ['a manifest with a collection without rows', { 'manifest.json': manifestOf('docs') }, /docs has no documents/],
   ])('%s', async (_, entries, message) => expectRefused(await tarOf(entries as Record<string, string>), message));
 
   test('a link', async () => {

@@ -1,6 +1,7 @@
-import { appendFileSync, mkdirSync, renameSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { makeBackup } from '../../src/index/backups.js';
 import type { Collection } from '../../src/index/collection.js';
 import { clusteredVectors, openCollections, temporaryFolder, testModel } from './fixtures.js';
 
@@ -57,6 +58,64 @@ test('a copy made under write load is one commit of the collection', async () =>
   const sizes = new Map<unknown, number>();
   for (const { metadata } of held) sizes.set(metadata!.group, (sizes.get(metadata!.group) ?? 0) + 1);
   expect([...sizes.values()].filter((size) => size !== 10)).toEqual([]);
+});
+
+test('a collection that is asked for while it is put back is the one that was put back', async () => {
+  const collections = await openCollections(temporaryFolder(), { graphFrom: 50 });
+  await (await collections.put('docs', {}, MODEL)).upsert(documents(0, 200));
+  const { id } = await collections.backUp();
+  await collections.get('docs').delete({ ids: ['3', '4', '5'] });
+  const restoring = collections.restore(id);
+  while (collections.has('docs')) await new Promise(setImmediate);
+  const asked = await collections.put('docs', {}, MODEL);
+  await restoring;
+  expect(collections.get('docs')).toBe(asked);
+  await asked.upsert(documents(200, 201));
+  expect(await asked.info()).toMatchObject({ documents: 201, index: { vectors: 201 } });
+  const { results } = await asked.search({ vector: VECTORS[3]!, k: 1, mode: 'dense', include: [] });
+  expect(results).toMatchObject([{ id: '3' }]);
+});
+
+test('two restorations at once follow one another', async () => {
+  const collections = await openCollections(temporaryFolder());
+  const collection = await collections.put('docs', {}, MODEL);
+  await collection.upsert(documents(0, 10));
+  const { id: first } = await collections.backUp();
+  await collection.upsert(documents(10, 20));
+  const { id: second } = await collections.backUp();
+  await Promise.all([collections.restore(first), collections.restore(second)]);
+  expect(await collections.get('docs').info()).toMatchObject({ documents: 20 });
+});
+
+test('a copy that the disk refuses leaves nothing behind', async () => {
+  const dataDir = temporaryFolder();
+  const write = async (name: string, folder: string): Promise<void> => {
+    appendFileSync(join(folder, 'documents.sqlite'), 'x');
+    if (name === 'b') throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  };
+  const made = makeBackup(dataDir, {
+    id: '20260101T000000Z-abcdef',
+    now: new Date(),
+    collections: ['a', 'b'].map((name) => ({ name, documents: 1, sequence: 1 })),
+    write,
+  });
+  await expect(made).rejects.toMatchObject({ code: 'STORAGE_FULL', message: expect.stringContaining('ENOSPC') });
+  expect(readdirSync(join(dataDir, 'snapshots'))).toEqual([]);
+});
+
+test('a restoration that fails brings nothing back that was deleted, not after a restart either', async () => {
+  const dataDir = temporaryFolder();
+  const collections = await openCollections(dataDir);
+  for (const name of ['a', 'b']) await (await collections.put(name, {}, MODEL)).upsert(documents(0, 10));
+  const { id } = await collections.backUp();
+  await collections.delete('a');
+  // No file, so it cannot be copied.
+  mkdirSync(join(dataDir, 'snapshots', id, 'collections', 'b', 'folder'));
+  await expect(collections.restore(id)).rejects.toThrow();
+  expect(readdirSync(join(dataDir, 'collections'))).toEqual(['b']);
+  await collections.close();
+  const again = await openCollections(dataDir);
+  expect(again.list().map(({ name }) => name)).toEqual(['b']);
 });
 
 test('a damaged copy is refused, and nothing is touched', async () => {

@@ -81,6 +81,13 @@ describe('documents', () => {
     expect(results.map(({ id }) => id)).toEqual(['a']);
   });
 
+  test('without anything visible in their text are no texts to learn from', async () => {
+    const { collection } = await openOne();
+    const texts = ['', ' \n\u200b', 'a harbour'];
+    await collection.upsert(texts.map((text, n) => ({ id: String(n), text, vector: VECTORS[n]! })));
+    expect(await collection.sample(10)).toEqual([{ id: '2', text: 'a harbour', vector: VECTORS[2] }]);
+  });
+
   test('are scrolled through page by page, each once', async () => {
     const { collection } = await openOne();
     await collection.upsert(
@@ -235,6 +242,19 @@ describe('search', () => {
     expect((await sparse('?!*"()')).results).toEqual([]);
   });
 
+  test('whose halves both fail leaves no rejection that ends the process', async () => {
+    const { collections, collection } = await openOne();
+    await collections.close();
+    const orphans: unknown[] = [];
+    const note = (reason: unknown): void => void orphans.push(reason);
+    process.on('unhandledRejection', note);
+    // The searcher's thread is gone, and there is no text.
+    await expect(collection.search({ vector: VECTORS[0]!, k: 1, mode: 'hybrid', include: [] })).rejects.toThrow();
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', note);
+    expect(orphans).toEqual([]);
+  });
+
   test.each([
     ['k of 0', { k: 0 }, 'k'],
     ['k of 1e9', { k: 1e9 }, 'k'],
@@ -288,6 +308,18 @@ describe('collections', () => {
     expect(() => collections.get('docs')).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }));
     const again = await collections.put('docs', {}, MODEL);
     expect((await again.info()).documents).toBe(0);
+  });
+
+  test('made while one of the name is being deleted are new and empty', async () => {
+    const { collections, collection } = await openOne();
+    await collection.upsert(VECTORS.map((vector, n) => ({ id: String(n), vector })));
+    const [deleted, again] = await Promise.all([collections.delete('docs'), collections.put('docs', {}, MODEL)]);
+    expect(deleted).toBe(true);
+    expect(collections.get('docs')).toBe(again);
+    await again.upsert([{ id: 'new', vector: VECTORS[0]! }]);
+    const { results } = await again.search({ vector: VECTORS[0]!, k: 10, mode: 'dense', include: [] });
+    expect(results.map(({ id }) => id)).toEqual(['new']);
+    expect(await again.info()).toMatchObject({ documents: 1, index: { vectors: 1 } });
   });
 
   test('survive a restart with all that was written', async () => {

@@ -139,6 +139,28 @@ test('a take-over whose commit fails changes nothing', async () => {
   await expectSearchable(collections, NEW, numbers(61));
 });
 
+test('a collection that is deleted while others take over is passed over, and a new one is not taken for it', async () => {
+  const collections = await filled(temporaryFolder(), 60);
+  const make = (name: string) => collections.put(name, {}, OLD);
+  for (const name of ['gone', 'anew', 'late']) await (await make(name)).upsert([document(1)]);
+  const nexts: NextGeneration[] = [];
+  for (const { name } of collections.list()) nexts.push(await collections.generations.begin(name, NEW));
+  await Promise.all(['gone', 'anew'].map((name) => collections.delete(name)));
+  await (await make('anew')).upsert([document(2)]);
+  let deleting: Promise<boolean> | undefined;
+  const finish = (next: NextGeneration): Promise<void> => {
+    deleting ??= collections.delete('late');
+    return fill(next);
+  };
+  await collections.generations.takeOver(nexts, { finish, commit: async () => {} });
+  await expectSearchable(collections, NEW, numbers(60));
+  expect(await deleting).toBe(true);
+  expect(collections.list().map(({ name, model }) => [name, model.id])).toEqual([
+    ['docs', NEW.id],
+    ['anew', OLD.id],
+  ]);
+});
+
 test('a build goes on after a restart, and is given up without a trace', async () => {
   const dataDir = temporaryFolder();
   const first = await filled(dataDir, 200);

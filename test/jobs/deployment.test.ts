@@ -6,9 +6,9 @@ import { mkdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Job, Json } from '../../src/jobs/job.js';
-import { readManifest } from '../../src/model/manifest.js';
+import { modelIdentity, readManifest } from '../../src/model/manifest.js';
 import { ADMIN_TOKEN, openRealApp, type RealApp } from '../server/real-app.js';
 import { addVersion, judges, NAME } from './two-models.js';
 
@@ -57,6 +57,8 @@ async function deploy(params: Json): Promise<Job> {
   expect(status, JSON.stringify(body)).toBe(202);
   return over(body.id as string);
 }
+
+const modelOf = async (version: string) => modelIdentity(await readManifest(join(modelsDir, NAME, version)));
 
 const search = async (collection = 'default') =>
   (await post('/search', { collection, query: 'high water at the pier', mode: 'dense', k: 3 })).body as {
@@ -157,6 +159,82 @@ describe('a deployment', () => {
       expect([building, model.id]).toEqual([undefined, OLD]);
     }
     expect((await search()).modelVersion).toBe(OLD);
+  });
+
+  it.each(['reindex', 'map'])('passes over collections that are deleted while it runs (%s)', async (index) => {
+    await open(judges(2, 0.001));
+    const { collections } = real.parts;
+    const began = vi.spyOn(collections.generations, 'begin');
+    const params = { model: NEW, gate: 'always', index, textsPerSecond: 50 };
+    const { body } = await post('/admin/jobs', { type: 'deploy', params });
+    const patiently = { timeout: 20_000 };
+    if (index === 'reindex') {
+      // A first group is embedded; the next waits for its pace.
+      await expect.poll(async () => (await collections.get('default').info()).building?.filled, patiently).toBe(128);
+      expect(began).toHaveBeenCalledTimes(1);
+    } else {
+      const stage = async () => (await get(`/admin/jobs/${body.id}`)).stage;
+      await expect.poll(stage, patiently).toBe('deploy: 4 map default');
+    }
+    for (const name of ['default', 'other']) await collections.delete(name);
+    await post('/documents', { collection: 'other', documents: texts(0, 4) });
+    const job = await over(body.id as string);
+    expect(job, JSON.stringify(job.error)).toMatchObject({ state: 'succeeded', artifacts: { live: NEW } });
+    expect(collections.list().map(({ name, model }) => [name, model.id])).toEqual([
+      ['other', index === 'reindex' ? NEW : OLD],
+    ]);
+  });
+
+  it('lets go of the old model where a collection is deleted that came last', async () => {
+    await open(judges(2, 0.001));
+    const { collections, models } = real.parts;
+    const { generations } = collections;
+    const { takeOver, begin } = generations;
+    const old = await modelOf('1-int8');
+    vi.spyOn(generations, 'takeOver').mockImplementationOnce(async (nexts, steps) => {
+      await takeOver.call(generations, nexts, steps);
+      await collections.put('late', {}, old);
+    });
+    vi.spyOn(generations, 'begin').mockImplementation(async (name, model) => {
+      if (name === 'late') await collections.delete(name);
+      return begin.call(generations, name, model);
+    });
+    const job = await deploy({ gate: 'always' });
+    expect(job, JSON.stringify(job.error)).toMatchObject({ state: 'succeeded', artifacts: { live: NEW } });
+    expect(generations.begin).toHaveBeenLastCalledWith('late', await modelOf('2-mean'));
+    await expect.poll(() => models.of(old.fingerprint), { timeout: 20_000 }).toBeUndefined();
+  });
+
+  it('is not stopped by queries that were asked and cannot be embedded', async () => {
+    await open(judges(2, 0.001));
+    const vector = Array.from({ length: 384 }, (_, at) => (at === 0 ? 1 : 0));
+    for (const query of ['', ' \u200b', '\ud83c', `${'x'.repeat(1_999)}🏠`]) {
+      expect((await post('/search', { query, vector, mode: 'dense' })).status).toBe(200);
+    }
+    const job = await deploy({ gate: 'always' });
+    expect(job, JSON.stringify(job.error)).toMatchObject({
+      state: 'succeeded',
+      artifacts: { live: NEW },
+      metrics: { deployment: { answers: [{ collection: 'default', queries: 1 }] } },
+    });
+  });
+
+  it('goes on where the answers of the two models cannot be compared, and says why', async () => {
+    await open(judges(2, 0.001));
+    vi.spyOn(real.parts.recentQueries, 'of').mockReturnValue(['']);
+    const job = await deploy({ gate: 'always' });
+    expect(job, JSON.stringify(job.error)).toMatchObject({
+      state: 'succeeded',
+      artifacts: { live: NEW },
+      metrics: {
+        deployment: {
+          answers: [
+            { collection: 'default', queries: 1, notCompared: expect.stringContaining('nothing to embed') },
+            { collection: 'other', queries: 1, notCompared: expect.stringContaining('nothing to embed') },
+          ],
+        },
+      },
+    });
   });
 
   it('is alone: a second one, and an activation beside it, are refused', async () => {

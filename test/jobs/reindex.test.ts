@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { mapQueries } from '../../src/jobs/map-queries.js';
 import { fill, reindex } from '../../src/jobs/reindex.js';
 import type { Embedder } from '../../src/model/embedder.js';
@@ -133,6 +133,17 @@ test('documents without a text are named before anything is embedded', async () 
   expect(await real.parts.collections.get('bare').info()).toMatchObject({ generation: 1, building: undefined });
 });
 
+test('so are documents whose text has nothing visible in it', async () => {
+  const vector = Float32Array.from({ length: 384 }, (_, d) => (d === 0 ? 1 : 0));
+  await post('/documents', { collection: 'blank', documents: documents(TEXTS.slice(0, 3)) });
+  // As an earlier release stored it: POST /documents refuses it.
+  const { collections } = real.parts;
+  await collections.get('blank').upsert([{ id: 'nothing-to-see', text: ' \u200b', vector }]);
+  const asked = reindex(real.parts, { name: 'blank', embedder: mean }, { signal: never });
+  await expect(asked).rejects.toThrow(/blank has documents .* no text \(1; one is nothing-to-see\)/);
+  expect(await collections.get('blank').info()).toMatchObject({ generation: 1, building: undefined });
+});
+
 test('a cancelled reindex keeps its vectors and goes on later', async () => {
   await post('/documents', { collection: 'slow', documents: documents(TEXTS.slice(0, 200)) });
   const cancelled = new AbortController();
@@ -158,6 +169,29 @@ test('a generation that was given up takes no vectors', async () => {
   const vector = new Float32Array(384).fill(1);
   await expect(next.fill([{ label: row!.label, vector }])).rejects.toMatchObject({ code: 'CONFLICT' });
   await expect(fill(next, mean, { signal: never })).rejects.toThrow();
+});
+
+test.each([
+  ['deleted', () => real.parts.collections.get('windows').delete({ ids: ['situated'] })],
+  [
+    'replaced',
+    () => post('/documents', { collection: 'windows', documents: [{ ...chunked[1], text: `${LONG} New.` }] }),
+  ],
+  ['replaced whole', () => post('/documents', { collection: 'windows', documents: [{ id: 'situated', text: LONG }] })],
+])('a situated document that is %s while it waits to be embedded ends nothing', async (_, change) => {
+  await post('/documents', { collection: 'windows', documents: [...documents(TEXTS.slice(0, 5)), ...chunked] });
+  const { collections } = real.parts;
+  const next = await collections.generations.begin('windows', modelIdentity(mean.manifest));
+  const cutText = next.cutText.bind(next);
+  vi.spyOn(next, 'cutText').mockImplementationOnce(async (parent) => {
+    await change();
+    return cutText(parent);
+  });
+  await fill(next, mean, { signal: never });
+  const { chunks } = await collections.get('windows').info();
+  expect(await next.state()).toMatchObject({ waiting: 0 });
+  expect(chunks).toBeGreaterThan(5);
+  await collections.delete('windows');
 });
 
 test('queries of a model that did not make the vectors are mapped to them, and the answer says so', async () => {
