@@ -68,6 +68,9 @@ def mine(store: RecordStore, texts: Sequence[str], encoder: TextEncoder, levels:
     """Write a record with negatives for each pair that has any; returns counts and the mean similarity of each level."""
     vectors = _encode(encoder, texts, folder / "texts.f16")
     sums, counts = np.zeros(levels.count), np.zeros(levels.count, dtype=int)
+    answers: dict[str, set[str]] = {}  # to a query that stands in several records
+    for record in (store[i] for i in range(len(store))):
+        answers.setdefault(record.query, {record.query}).add(record.positive)
     records = 0
     staging = folder / "mined.jsonl"
     with staging.open("w", encoding="utf-8") as lines:
@@ -78,7 +81,7 @@ def mine(store: RecordStore, texts: Sequence[str], encoder: TextEncoder, levels:
             taken, similarities = pick(queries, positives, vectors, levels, np.random.default_rng([seed, start]))
             for i, record in enumerate(block):
                 found = [(level, int(taken[i, level])) for level in range(levels.count) if taken[i, level] >= 0
-                         and texts[taken[i, level]] not in (record.positive, record.query)]
+                         and texts[taken[i, level]] not in answers[record.query]]
                 if not found:
                     continue
                 records += 1

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from trainer import pooling
-from trainer.encoder import load_encoder
+from trainer.encoder import load_encoder, positions_of
 from trainer.errors import InputError
 from trainer.events import emit
 from trainer.exit_layers import ask_for_exits, at_exit
@@ -66,10 +66,9 @@ def export_trained(arguments: argparse.Namespace) -> None:
 
 def _within_positions(asked: int, model: SentenceTransformer) -> int:
     """Attention and positions reach further than the texts of a short training did; not beyond the position table."""
-    positions = getattr(model[0].model.config, "max_position_embeddings", asked)
     if asked < 1:
         raise InputError(f"--max-tokens {asked} must be at least 1")
-    return min(asked, int(positions))
+    return min(asked, positions_of(model[0].model.config.to_dict()) or asked)
 
 
 def _write(model: SentenceTransformer, arguments: argparse.Namespace, path: Path) -> dict[str, str]:
@@ -150,8 +149,9 @@ def _measure(model: SentenceTransformer, graph: Path, outputs: dict[str, str], e
     alone = torch.cat([embed([text]) for text in texts])
     batched = alone.clone()
     rows = list(range(0, len(texts), 3))
-    for start in range(0, len(rows), BATCH):
-        some = rows[start :: len(rows) // BATCH + 1][:BATCH]
+    batches = -(-len(rows) // BATCH)
+    for start in range(batches):
+        some = rows[start::batches]
         batched[some] = embed([texts[row] for row in some])
     cosine = torch.nn.functional.cosine_similarity
     worst = torch.minimum(cosine(alone.double(), expected.double()), cosine(batched.double(), expected.double()))

@@ -93,7 +93,10 @@ def _provider(settings: Settings, folder: DatasetFolder, stop: threading.Event) 
 
 def _endpoint(settings: Settings) -> Endpoint:
     model = settings.llm_model or settings.gguf.name
-    return Endpoint(settings.llm_base_url, model, os.environ.get(settings.llm_api_key_env, ""), settings.timeout_seconds, settings.retries,
+    key = os.environ.get(settings.llm_api_key_env, "").strip()  # a file's or a secret's last line break is none of the key
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the key in {settings.llm_api_key_env} has characters that no HTTP header takes")
+    return Endpoint(settings.llm_base_url, model, key, settings.timeout_seconds, settings.retries,
                     settings.backoff_seconds, settings.requests_per_minute, tuple(sorted(json.loads(settings.llm_extra).items())))
 
 

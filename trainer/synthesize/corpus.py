@@ -50,8 +50,9 @@ class Corpus:
 
 
 def read_corpus(paths: tuple[Path, ...], fields: Fields = Fields(), limit: int = 0) -> Corpus:
-    """Read up to `limit` passages (0: all); raises InputError when not one can be used, saying what was found instead."""
-    corpus, seen = Corpus(), set()
+    """Read up to `limit` passages (0: all); raises InputError when not one can be used, saying what was found instead. Ids are unique: one that
+    comes again is followed by a part of its text's hash."""
+    corpus, seen, ids = Corpus(), set(), set()
     for path in _files(paths, corpus):
         for place, id_, title, text in _entries(path, fields, corpus):
             if limit and len(corpus.passages) >= limit:
@@ -62,7 +63,10 @@ def read_corpus(paths: tuple[Path, ...], fields: Fields = Fields(), limit: int =
                 _reject(corpus, fault or "repeated", place)
                 continue
             seen.add(key)
-            corpus.passages.append(Passage(id_, text, title, path.name))
+            # Files of one name in several folders, or several files that count from 1, give an id twice.
+            own = f"{id_}~{key.hex()[:12]}" if id_ in ids else id_
+            ids.add(own)
+            corpus.passages.append(Passage(own, text, title, path.name))
     if not corpus.passages:
         found = ", ".join(f"{count} {reason} ({corpus.examples[reason]})" for reason, count in corpus.rejected.items())
         raise InputError(f"the corpus has no passage that can be used: {found or 'its files are empty'}")

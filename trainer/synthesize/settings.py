@@ -115,6 +115,8 @@ def as_json(settings: Settings) -> dict[str, Any]:
 def _check_relations(settings: Settings) -> None:
     if not settings.corpus and settings.provider == "corpus":
         raise InputError("the corpus provider needs --corpus")
+    if settings.tasks and settings.provider == "corpus":
+        raise InputError("the corpus provider has tasks of its own: leave --tasks out")
     if not settings.corpus and not settings.domain:
         raise InputError("give --corpus (grounded in your passages) or --domain (written from its description), or both")
     if not settings.corpus and settings.negatives == "mined":

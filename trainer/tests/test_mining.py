@@ -65,3 +65,15 @@ def test_the_command_writes_records_that_training_reads(tmp_path: Path, capsys: 
     assert len(records) == done["records"] > 50 and done["negatives"] == sum(len(record.negatives) for record in records)
     assert done["levelSimilarities"] == sorted(done["levelSimilarities"]), "harder levels are more similar"
     assert main(arguments) == InputError.exit_code, "an existing file is never overwritten"
+
+
+def test_what_answers_a_query_elsewhere_is_no_negative_of_it(tmp_path: Path) -> None:
+    save_model(new_model(tiny_bert(tmp_path / "base"), PoolingChoice(mode="mean")), tmp_path / "model")
+    words = "red green blue cat dog bird tree house river runs sleeps sings".split()
+    pairs = [{"query": a, "positive": f"the {a} {b} {c} ."} for a in words for b in words for c in ("is", "near") if a != b]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    output = tmp_path / "mined.jsonl"
+    assert main(["mine", "--encoder", str(tmp_path / "model"), "--data", str(tmp_path / "pairs.jsonl"), "--output", str(output)]) == 0
+    answers = {(pair["query"], pair["positive"]) for pair in pairs}
+    mined = [(record.query, negative) for record in read_records(output, pytest.fail) for negative in record.negatives]
+    assert mined and not answers & set(mined)

@@ -87,7 +87,7 @@ class ChatClient:
             try:
                 answer = self._http.request("POST", "/chat/completions", self._body(question, FORMATS[format_]))
                 reply = _reply(answer, question) if answer.status == 200 else None
-            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, IndexError) as error:
+            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
                 answer, reply = None, None
                 failure = f"{type(error).__name__}: {error}"
             if reply:
@@ -152,20 +152,26 @@ class ChatClient:
 
 
 def _reply(answer: HttpReply, question: Question) -> Reply:
-    """Raises ValueError, KeyError, TypeError or IndexError when the body is no chat completion."""
+    """Raises ValueError, KeyError, TypeError, IndexError, AttributeError or RecursionError when the body is no chat completion."""
     body = json.loads(answer.body)
     choice = body["choices"][0]
     message = choice["message"]
     text = message.get("content") or ""
     if not isinstance(text, str):
         raise TypeError("the completion's content is no string")
+    text = encodable(text)
     usage = body.get("usage") or {}
     known = isinstance(usage.get("prompt_tokens"), int) and isinstance(usage.get("completion_tokens"), int)
     return Reply(
-        text, choice.get("finish_reason") or "", message.get("refusal") or "", str(body.get("model") or ""),
+        text, choice.get("finish_reason") or "", encodable(str(message.get("refusal") or "")), str(body.get("model") or ""),
         Usage(usage["prompt_tokens"], usage["completion_tokens"]) if known else
         Usage(estimate_tokens(question.text), estimate_tokens(text), estimated=True),
     )
+
+
+def encodable(text: str) -> str:
+    """`text` with a "?" for each half of a surrogate pair, which JSON can escape and no file holds."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _raise_final(answer: HttpReply, failure: str) -> None:

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from trainer.synthesize.chat.client import Reply
+from trainer.synthesize.chat.client import Reply, encodable
 from trainer.synthesize.errors import Unusable
 
 _REFUSAL = re.compile(r"\b(i'?m sorry|i am sorry|i can(?:'|no|’)?t|i am unable|i'm unable|as an ai)\b", re.IGNORECASE)
@@ -42,7 +42,7 @@ def _first_object(text: str) -> dict[str, Any] | None:
         for candidate in (text[start:], _TRAILING_COMMA.sub(r"\1", text[start:])):
             try:
                 value, _ = decoder.raw_decode(candidate)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(value, dict):
                 return value
@@ -59,8 +59,15 @@ def _checked(found: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         value = found[name]
         if not _fits(value, wanted):
             raise Unusable("schema", f"{name} is no {wanted['type']}", repr(value)[:120])
-        result[name] = " ".join(value.split()) if isinstance(value, str) else value
+        result[name] = _plain(value)
     return result
+
+
+def _plain(value: Any) -> Any:
+    """A text trimmed, and what a file can hold."""
+    if isinstance(value, list):
+        return [encodable(item) for item in value]
+    return encodable(" ".join(value.split())) if isinstance(value, str) else value
 
 
 def _fits(value: Any, wanted: dict[str, Any]) -> bool:

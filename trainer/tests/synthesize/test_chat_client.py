@@ -77,7 +77,9 @@ def cut_body(handler: Handler, _: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("behaviour", [answering(500), answering(503, b"<html>upstream</html>"), answering(200, b"<html>login</html>"),
-                                       answering(200, {"choices": []}), answering(200, {"choices": [{"message": {"content": 7}}]}), cut_body])
+                                       answering(200, {"choices": []}), answering(200, {"choices": [{"message": {"content": 7}}]}),
+                                       answering(200, {"choices": [{"message": None}]}), answering(200, {"choices": [{"message": {"content": "x"}}], "usage": "n/a"}),
+                                       cut_body])
 def test_a_broken_answer_is_asked_for_again(chat_server: Start, stop: threading.Event, behaviour: Behaviour) -> None:
     server = chat_server(first(2, behaviour))
     assert "query" in json.loads(client(server, stop).complete(QUESTION).text)
@@ -178,12 +180,18 @@ def test_an_object_is_found_in_whatever_is_around_it(chat_server: Start, stop: t
 @pytest.mark.parametrize(("behaviour", "reason"), [
     (saying('{"query": "half a', "length"), "reply: cut JSON"), (saying('{"outer": {"query": "inner"}', "length"), "reply: cut JSON"),
     (saying("I'm sorry, but I can't help with that."), "reply: refused"), (saying("", refusal="No."), "reply: refused"),
+    (saying('{"query": ' + "[" * 5000), "reply: cut JSON"), (saying("", refusal=True), "reply: refused"),
     (saying("A query could be: canals?"), "reply: no JSON"), (saying(""), "reply: empty"), (saying('{"question": "x"}'), "schema: without query"),
     (saying('{"query": ["x"]}'), "schema: query is no string"), (saying('{"query": " "}'), "schema: query is no string")])
 def test_an_answer_that_cannot_be_used_says_why(chat_server: Start, stop: threading.Event, behaviour: Behaviour, reason: str) -> None:
     reply = client(chat_server(behaviour), stop).complete(QUESTION)
     with pytest.raises(Unusable, match=reason):
         parse(reply, SCHEMA)
+
+
+@pytest.mark.parametrize("text", ['{"query": "half \\ud83d"}', '{"query": "half \ud83d"}'])
+def test_half_a_surrogate_pair_becomes_a_question_mark(chat_server: Start, stop: threading.Event, text: str) -> None:
+    assert parse(client(chat_server(saying(text)), stop).complete(QUESTION), SCHEMA) == {"query": "half ?"}
 
 
 def test_a_journal_answers_what_was_asked_before_and_remembers_the_price(chat_server: Start, stop: threading.Event, tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def test_bad_lines_are_counted_by_reason_and_the_good_ones_kept(tmp_path: Path) 
     assert corpus.examples["binary"] == "corpus.jsonl line 10"
 
 
+def test_passages_of_files_with_one_name_have_ids_of_their_own(tmp_path: Path) -> None:
+    for folder, text in (("a", GOOD), ("b", "Sluices let water through."), ("c", GOOD)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "README.md").write_text(text)
+    ids = [passage.id for passage in read_corpus((tmp_path,)).passages]
+    assert ids[0] == "README#1" and len(set(ids)) == 2 and ids[1].startswith("README#1~")
+
+
 def test_a_folder_of_binary_junk_is_refused_with_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(random.Random(2).randbytes(4000))
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")

@@ -1,5 +1,6 @@
 """Whole runs: what is in the folder at the end, whatever the endpoint, the corpus and the signals do."""
 
+import argparse
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from trainer.model import PoolingChoice, new_model
 from trainer.synthesize.errors import EndpointError
 from trainer.synthesize.folder import DatasetFolder
 from trainer.synthesize.run import synthesize
-from trainer.synthesize.settings import Settings
+from trainer.synthesize.settings import Settings, resolve
 from trainer.tests.tiny import tiny_bert
 
 Start = Callable[..., ChatServer]
@@ -62,9 +63,20 @@ def test_the_corpus_alone_gives_records_whose_hardness_rises(settings: Given, ca
     assert done["rises"] and done["records"] == 12 and done["levels"] == sorted(done["levels"])
 
 
+def test_a_key_that_no_header_takes_is_refused_unshown(settings: Given, chat_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_SYNTHESIS_KEY", "sec\nret")
+    with pytest.raises(InputError, match="^the key in TEST_SYNTHESIS_KEY has characters that no HTTP header takes$"):
+        synthesize(llm(settings, chat_server(), llm_api_key_env="TEST_SYNTHESIS_KEY"))
+
+
+def test_the_corpus_provider_takes_no_tasks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has tasks of its own"):
+        resolve(argparse.Namespace(recipe=None, corpus=[str(tmp_path)], output=str(tmp_path / "out"), provider="corpus", tasks=str(tmp_path / "tasks.jsonl")))
+
+
 def test_an_llm_gives_grounded_records_and_the_manifest_says_how(settings: Given, chat_server: Start) -> None:
     server = chat_server(key="secret")
-    os.environ["TEST_SYNTHESIS_KEY"] = "secret"
+    os.environ["TEST_SYNTHESIS_KEY"] = "secret\n"  # as a file gives it
     synthesize(llm(settings, server, llm_api_key_env="TEST_SYNTHESIS_KEY", price_input=1.0, price_output=2.0))
     texts = {row["text"] for row in passages(120)}
     records = rows(settings["output"], "train.jsonl")
