@@ -24,25 +24,35 @@ const VNNI = ['avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx512vnni', 'fma'
 const AMX = [...VNNI, 'avx512bf16', 'amx-tile', 'amx-int8', 'amx-bf16'];
 const INSTRUCTIONS = { 'vnni.cc': VNNI, 'amx.cc': AMX };
 
-/** Compiles what is stale; returns why there is no native encoder, undefined where there is one. */
-export function buildNative() {
+/**
+ * Compiles what is stale, or all where it is asked for anew; returns why there is no native encoder, undefined where there is
+ * one. What could not be compiled is not tried again at every start, but with another compiler.
+ */
+export function buildNative({ anew = false } = {}) {
   if (process.platform !== 'linux' || process.arch !== 'x64')
     return `there is none for ${process.platform} ${process.arch}`;
   const wanted = hashOf([...sources().map((name) => join(folder, name)), fileURLToPath(import.meta.url)]);
-  if (existsSync(stamp)) {
-    const [hash, problem] = readFileSync(stamp, 'utf8').split('\n');
-    if (hash === wanted) return problem || undefined;
-  }
-  const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(
-    (name) => name && spawnSync(name, ['--version']).status === 0,
-  );
+  const [hash, problemThen, compilerThen] = existsSync(stamp) ? readFileSync(stamp, 'utf8').split('\n') : [];
+  const isSettled = !anew && hash === wanted;
+  if (isSettled && !problemThen) return undefined;
+  const { compiler, version } = findCompiler() ?? {};
   if (!compiler) return 'no C++ compiler (c++, g++, clang++ or $CXX) was found';
+  if (isSettled && compilerThen === version) return problemThen;
   const headers = join(root, 'node_modules', 'node-api-headers', 'include');
   if (!existsSync(headers)) return 'the package node-api-headers is not installed';
   process.stderr.write('anchorage: compiling the native encoder\n');
   const problem = compile(compiler, headers);
-  writeFileSync(stamp, `${wanted}\n${problem ?? ''}`);
+  writeFileSync(stamp, [wanted, problem ?? '', version].join('\n'));
   return problem;
+}
+
+/** The first that answers; its version is one line. */
+function findCompiler() {
+  for (const compiler of [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean)) {
+    const { status, stdout } = spawnSync(compiler, ['--version'], { encoding: 'utf8' });
+    if (status === 0) return { compiler, version: `${compiler}: ${stdout.split('\n')[0]}` };
+  }
+  return undefined;
 }
 
 function compile(compiler, headers) {
@@ -95,7 +105,7 @@ export function hashOf(files) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const problem = buildNative();
+  const problem = buildNative({ anew: true });
   process.stderr.write(
     problem ? `anchorage: no native encoder: ${problem}\n` : 'anchorage: the native encoder is there\n',
   );

@@ -4,7 +4,7 @@
  * whose packages are installed works offline.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildNative, hashOf } from './native.mjs';
@@ -12,6 +12,8 @@ import { buildNative, hashOf } from './native.mjs';
 const NODE_MIN = { major: 20, minor: 12 };
 /** Which Node's binary interface the addons were installed for. */
 const ABI_STAMP = join('node_modules', '.anchorage-abi');
+/** On Windows npm is a script for the shell, which Node starts by a shell alone. */
+const npmOptions = { shell: process.platform === 'win32' };
 export const root = fileURLToPath(new URL('..', import.meta.url));
 const inRoot = (...parts) => join(root, ...parts);
 
@@ -29,8 +31,8 @@ export function prepare() {
 function installWhenStale() {
   if (installedAsLocked()) return;
   say('installing packages (native addons may be compiled: a minute or two the first time)');
-  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-  run(npm, ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci');
+  // What the build needs is wanted also where NODE_ENV says production.
+  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci', npmOptions);
   writeFileSync(inRoot(ABI_STAMP), process.versions.modules);
 }
 
@@ -64,14 +66,14 @@ function buildWhenStale() {
   ]);
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   say('building');
+  // Aside, so that a build that fails leaves the one before.
+  const unfinished = inRoot('node_modules', '.anchorage-dist');
+  rmSync(unfinished, { recursive: true, force: true });
+  const tsc = inRoot('node_modules', 'typescript', 'bin', 'tsc');
+  run(process.execPath, [tsc, '-p', inRoot('tsconfig.build.json'), '--outDir', unfinished], 'the build');
+  writeFileSync(join(unfinished, '.anchorage-built'), wanted);
   rmSync(inRoot('dist'), { recursive: true, force: true });
-  run(
-    process.execPath,
-    [inRoot('node_modules', 'typescript', 'bin', 'tsc'), '-p', inRoot('tsconfig.build.json')],
-    'the build',
-  );
-  mkdirSync(inRoot('dist'), { recursive: true });
-  writeFileSync(stamp, wanted);
+  renameSync(unfinished, inRoot('dist'));
 }
 
 function filesUnder(folder) {
@@ -81,9 +83,9 @@ function filesUnder(folder) {
     .sort();
 }
 
-function run(command, args, what) {
+function run(command, args, what, options = {}) {
   // Standard output belongs to the program that is started next, so a tool's own output goes to standard error.
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options });
   if (status !== 0)
     fail(`${what} failed${error ? `: ${error.message}` : ` with exit code ${status}`}; its output is above`);
 }
