@@ -43,7 +43,8 @@ async function main(): Promise<void> {
   const store = new JobStore(config.dataDir);
   const model = await startingModel(store, config.model);
   const models = await ModelRegistry.open({ ...config, model, trainedModelsDir, metrics, tracer });
-  logger.info({ model, engine: models.live.engine }, 'model loaded');
+  const { engine, whyNotNative } = models.live;
+  logger.info({ model, engine, whyNotNative }, 'model loaded');
   const liveFingerprint = models.live.manifest.fingerprint;
   const collections = await Collections.open({ dataDir: config.dataDir, metrics, liveFingerprint });
   // Jobs go on after the collections are open: these hold the lock of the data directory.

@@ -2,7 +2,8 @@
  * The way of a text through the model: cache, or joined to the same text in flight, or tokenizer -> batcher -> worker.
  *
  * Always true: a key is in flight at most once; every accepted task is settled once, by an answer, an error, or by all
- * who waited for it having left; a lane never holds more than `queueTextsMax` unsettled texts.
+ * who waited for it having left; a lane never holds more than `queueTextsMax` texts, unsettled ones and those for which a
+ * request has taken room and which it is still handing in.
  */
 import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
@@ -52,6 +53,10 @@ export class EmbedPath {
   readonly #queueTextsMax: number;
   readonly #inFlight = new Map<string, EmbedTask>();
   readonly #unsettled = { query: 0, bulk: 0 };
+  /** Texts that have room and are still to be submitted: a long request hands its own in over many turns. */
+  readonly #promised = { query: 0, bulk: 0 };
+  /** Calls of `answering` that run. */
+  #answering = 0;
   #drained: (() => void)[] = [];
 
   /** Starts all threads side by side; leaves none behind where one fails. */
@@ -100,24 +105,31 @@ export class EmbedPath {
     return this.#tokenization.size + this.#pool.size('query') + this.#pool.size('bulk');
   }
 
-  get unsettledTexts(): number {
-    return this.#unsettled.query + this.#unsettled.bulk;
+  /** Whether nothing that was let in is left to be answered. */
+  get idle(): boolean {
+    return this.#held('query') + this.#held('bulk') + this.#answering === 0;
   }
 
-  /** Refuses so many more texts where the lane would hold too many; bulk work cannot shut queries out. */
-  checkRoom(lane: Lane, texts: number): void {
-    const waiting = this.#unsettled[lane];
-    if (waiting + texts <= this.#queueTextsMax) return;
-    this.#metrics.rejected.inc({ reason: 'queue_full' });
-    const seconds = Math.ceil(this.#pool.secondsFor(waiting + texts - this.#queueTextsMax));
-    const retryAfterSeconds = Math.min(RETRY_AFTER_SECONDS_MAX, Math.max(1, seconds));
-    const message = `${waiting} texts wait already and ${texts} more would pass the bound of ${this.#queueTextsMax}`;
-    throw new AnchorageError('OVERLOADED', `${message}: try again in ${retryAfterSeconds} s`, { retryAfterSeconds });
+  /**
+   * Keeps room for so many texts, each until it is submitted or given up; refuses them where the lane would hold too many.
+   * Bulk work cannot shut queries out.
+   */
+  takeRoom(lane: Lane, texts: number): void {
+    const held = this.#held(lane);
+    if (held + texts > this.#queueTextsMax) throw this.#overloaded(held, texts);
+    this.#promised[lane] += texts;
   }
 
-  /** Sees to it that the request gets the answer to one of its inputs. */
+  /** Gives up room for texts that will not be submitted. */
+  leaveRoom(lane: Lane, texts: number): void {
+    this.#promised[lane] -= texts;
+    this.#tellWhenIdle();
+  }
+
+  /** Sees to it that the request gets the answer to one of its inputs, for which it has taken room. */
   submit(submission: Submission): void {
     const { request, index, input, work, lane, policy, fresh } = submission;
+    this.#promised[lane]--;
     const key = work.kind === 'vectors' && !fresh ? cacheKey(input, work, policy) : undefined;
     if (key !== undefined && this.#answeredBefore(key, submission)) return;
     const task = this.#newTask(submission, key);
@@ -138,15 +150,38 @@ export class EmbedPath {
     return this.#tokenization.ask(request);
   }
 
+  /** Runs what asks the tokenizer, once or many times: `drain` waits for the whole of it. */
+  async answering<T>(work: () => Promise<T>): Promise<T> {
+    this.#answering++;
+    try {
+      return await work();
+    } finally {
+      this.#answering--;
+      this.#tellWhenIdle();
+    }
+  }
+
   /** Resolves when nothing is left to be answered. */
   drain(): Promise<void> {
-    if (this.unsettledTexts === 0) return Promise.resolve();
+    if (this.idle) return Promise.resolve();
     return new Promise((resolve) => this.#drained.push(resolve));
   }
 
   async close(): Promise<void> {
     this.#cache.clear();
     await Promise.all([this.#pool.close(), this.#tokenization.close()]);
+  }
+
+  #held(lane: Lane): number {
+    return this.#unsettled[lane] + this.#promised[lane];
+  }
+
+  #overloaded(held: number, texts: number): AnchorageError {
+    this.#metrics.rejected.inc({ reason: 'queue_full' });
+    const seconds = Math.ceil(this.#pool.secondsFor(held + texts - this.#queueTextsMax));
+    const retryAfterSeconds = Math.min(RETRY_AFTER_SECONDS_MAX, Math.max(1, seconds));
+    const message = `${held} texts wait already and ${texts} more would pass the bound of ${this.#queueTextsMax}`;
+    return new AnchorageError('OVERLOADED', `${message}: try again in ${retryAfterSeconds} s`, { retryAfterSeconds });
   }
 
   #answeredBefore(key: string, { request, index, lane }: Submission): boolean {
@@ -181,8 +216,12 @@ export class EmbedPath {
           if (vector) this.#cache.set(key, { vector, tokens: task.tokens, truncated: task.truncated });
         }
         this.#unsettled[lane]--;
-        if (this.unsettledTexts === 0) for (const resolve of this.#drained.splice(0)) resolve();
+        this.#tellWhenIdle();
       },
     });
+  }
+
+  #tellWhenIdle(): void {
+    if (this.idle) for (const resolve of this.#drained.splice(0)) resolve();
   }
 }

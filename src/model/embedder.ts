@@ -107,14 +107,19 @@ export class Embedder {
     return this.#path.inferenceInfo.engine;
   }
 
+  /** Why that is not native code; undefined where it is, or where that was not wanted. */
+  get whyNotNative(): string | undefined {
+    return this.#path.inferenceInfo.whyNotNative;
+  }
+
   /** One more than the highest token id. */
   get vocabularySize(): number {
     return this.#path.tokenizerInfo.vocabularySize;
   }
 
-  /** Texts that have been accepted and not answered yet. */
-  get unsettledTexts(): number {
-    return this.#path.unsettledTexts;
+  /** Whether nothing that was accepted is left to be answered. */
+  get idle(): boolean {
+    return this.#path.idle;
   }
 
   /** One vector an input, in the order of the inputs. */
@@ -167,7 +172,7 @@ export class Embedder {
     const { gamma } = resolvePooling(this.manifest, { ...options.pooling, mode: 'ata' });
     const { prefix, suffix, spellings } = this.#path.tokenizerInfo;
     const specialTokens = new Set([...prefix, ...suffix]);
-    const spelled = new Map([...spellings, ...(await spellIds(this.#ask, inputs))]);
+    const spelled = new Map([...spellings, ...(await this.#path.answering(() => spellIds(this.#ask, inputs)))]);
     const promptLength = options.prompt?.length ?? 0;
     const anchors: Anchor[][] = new Array(inputs.length);
     const usage = await this.#compute(inputs, options, { kind: 'anchors', gamma }, (index, weights, task) => {
@@ -181,7 +186,7 @@ export class Embedder {
   /** The tokens of whole texts, never cut. */
   async tokenize(texts: readonly string[], { addSpecialTokens }: { addSpecialTokens: boolean }): Promise<Token[][]> {
     this.#checkOpen();
-    return showTokens(this.#ask, texts, addSpecialTokens);
+    return this.#path.answering(() => showTokens(this.#ask, texts, addSpecialTokens));
   }
 
   async decode(
@@ -192,7 +197,8 @@ export class Embedder {
     for (const [i, list] of ids.entries()) {
       if (list.length > 0) checkTokenIds(list, `ids[${i}]`, this.vocabularySize);
     }
-    return (await this.#ask({ kind: 'decode', ids, skipSpecialTokens })) as string[];
+    const reply = await this.#path.answering(() => this.#ask({ kind: 'decode', ids, skipSpecialTokens }));
+    return reply as string[];
   }
 
   /** How it stands. Where it is not ready, a probe is started: without requests nothing else would find the way back. */
@@ -245,11 +251,9 @@ export class Embedder {
     fresh = false,
   ): Promise<EmbedUsage> {
     this.#checkOpen();
-    const { field = 'inputs', firstIndex = 0 } = options;
+    const { field = 'inputs', firstIndex = 0, signal, lane } = options;
     checkNotEmpty(inputs, field);
-    this.#path.checkRoom(options.lane, inputs.length);
-    const { signal, lane } = options;
-    const policy = this.#policy(options);
+    this.#path.takeRoom(lane, inputs.length);
     const request = new EmbedRequest({
       count: inputs.length,
       field,
@@ -259,18 +263,33 @@ export class Embedder {
       stages: this.#tracer && new RequestStages(this.#tracer),
       onLeave: (task) => this.#path.left(task),
     });
-    for (let index = 0; index < inputs.length; index++) {
-      if (index % INPUTS_A_TURN === INPUTS_A_TURN - 1) await nextTurn();
-      if (request.over) break;
-      try {
+    await this.#handIn(request, inputs, { options, work, fresh });
+    return request.finished;
+  }
+
+  /** Submits the inputs until one of them fails the request; gives up the room of those that are left. */
+  async #handIn(
+    request: EmbedRequest,
+    inputs: readonly EmbedInput[],
+    { options, work, fresh }: { options: EmbedOptions; work: Work; fresh: boolean },
+  ): Promise<void> {
+    const { field = 'inputs', firstIndex = 0, lane } = options;
+    const policy = this.#policy(options);
+    let left = inputs.length;
+    try {
+      for (let index = 0; index < inputs.length; index++) {
+        if (index % INPUTS_A_TURN === INPUTS_A_TURN - 1) await nextTurn();
+        if (request.over) break;
         const prepared = this.#prepare(inputs[index]!, `${field}[${firstIndex + index}]`, options, policy);
         request.countCharacters(prepared.characters);
+        left--;
         this.#path.submit({ request, index, ...prepared, work, lane, policy, fresh });
-      } catch (error) {
-        request.fail(error as Error);
       }
+    } catch (error) {
+      request.fail(error as Error);
+    } finally {
+      this.#path.leaveRoom(lane, left);
     }
-    return request.finished;
   }
 
   #prepare(input: EmbedInput, field: string, { prompt = '' }: EmbedOptions, policy: LengthPolicy) {

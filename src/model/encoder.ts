@@ -18,6 +18,8 @@ export type OutputName = keyof Manifest['outputs'];
 
 export interface Encoder {
   readonly engine: EngineInUse;
+  /** Why it is not native code; absent where it is, or where that was not wanted. */
+  readonly whyNotNative?: string | undefined;
   /** Whether it computes every text of a batch to the length of the longest. */
   readonly pads: boolean;
   /**
@@ -43,15 +45,14 @@ export interface EncoderOptions {
 
 /** Throws CONFIG_INVALID where the engine that was asked for cannot run the model here, MODEL_INVALID for a broken graph. */
 export async function loadEncoder(options: EncoderOptions): Promise<Encoder> {
-  if (options.engine !== 'onnxruntime') {
-    const encoder = openNative(options);
-    if (encoder instanceof NativeEncoder) return encoder;
-    if (options.engine === 'native')
-      throw new AnchorageError('CONFIG_INVALID', `engine native cannot be used: ${encoder}`);
+  const native = options.engine === 'onnxruntime' ? undefined : openNative(options);
+  if (native instanceof NativeEncoder) return native;
+  if (options.engine === 'native') {
+    throw new AnchorageError('CONFIG_INVALID', `engine native cannot be used: ${native}`);
   }
   // Only now: where it is not needed, its library takes no memory.
   const { EncoderSession } = await import('./inference-session.js');
-  return EncoderSession.load(options);
+  return EncoderSession.load(options, native);
 }
 
 /** Or why not. */
@@ -62,7 +63,7 @@ function openNative({ folder, manifest, device, threads }: EncoderOptions): Nati
     return `it runs static int8, and ${manifest.name}@${manifest.version} is ${manifest.quantization}`;
   }
   const addon = nativeAddon();
-  if (!addon) return 'it is not compiled (on Linux x64, "node scripts/native.mjs" does so and says what is missing)';
+  if (typeof addon === 'string') return addon;
   const instructions = addon.instructions();
   if (instructions === 'none') return 'this processor has no AVX-512 VNNI';
   const graph = join(folder, 'model.onnx');

@@ -12,6 +12,7 @@ import type { Manifest } from './manifest.js';
 
 export class EncoderSession implements Encoder {
   readonly engine = 'onnxruntime';
+  readonly whyNotNative: string | undefined;
   readonly pads = true;
   readonly #session: InferenceSession;
   readonly #manifest: Manifest;
@@ -20,7 +21,7 @@ export class EncoderSession implements Encoder {
   readonly #types = new Int64Buffer();
   readonly #garbage = new OutputGarbage();
 
-  static async load(options: EncoderOptions): Promise<EncoderSession> {
+  static async load(options: EncoderOptions, whyNotNative?: string): Promise<EncoderSession> {
     const session = await createSession(options);
     const { inputs, outputs, exits } = options.manifest;
     const wanted = exits ? [...inputs, LAYERS_INPUT] : inputs;
@@ -33,12 +34,13 @@ export class EncoderSession implements Encoder {
         `${graph} does not have or take what its manifest lists: ${[...unknown, ...missing].join(', ')}`,
       );
     }
-    return new EncoderSession(session, options.manifest);
+    return new EncoderSession(session, options.manifest, whyNotNative);
   }
 
-  private constructor(session: InferenceSession, manifest: Manifest) {
+  private constructor(session: InferenceSession, manifest: Manifest, whyNotNative: string | undefined) {
     this.#session = session;
     this.#manifest = manifest;
+    this.whyNotNative = whyNotNative;
   }
 
   async run(

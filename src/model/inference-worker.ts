@@ -13,8 +13,9 @@ import { serve } from './worker-serve.js';
 await serve<InferenceWorkerData, InferenceRequest, InferenceReply, InferenceInfo>(async (data) => {
   if (data.givesWay) giveWay();
   const encoder = await loadEncoder(data);
+  const { engine, whyNotNative } = encoder;
   return {
-    info: { hidden: await firstPass(encoder, data.manifest), engine: encoder.engine },
+    info: { hidden: await firstPass(encoder, data.manifest), engine, whyNotNative },
     answer: async ({ work, ids, lengths }) => {
       const runAt = performance.now();
       const layers = work.kind === 'vectors' ? work.layers : undefined;

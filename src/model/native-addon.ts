@@ -35,7 +35,17 @@ export interface NativeAddon {
 
 const file = fileURLToPath(new URL('../../native/build/encoder.node', import.meta.url));
 
-/** Undefined where it was not compiled, for want of a compiler or on another kind of machine. */
-export function nativeAddon(): NativeAddon | undefined {
-  return existsSync(file) ? (createRequire(import.meta.url)(file) as NativeAddon) : undefined;
+/**
+ * Or why there is none: it was not compiled, for want of a compiler or on another kind of machine, or it was compiled on a
+ * machine with other libraries (a newer glibc, or musl) and this one cannot load it.
+ */
+export function nativeAddon(path = file): NativeAddon | string {
+  if (!existsSync(path)) {
+    return 'it is not compiled (on Linux x64, "node scripts/native.mjs" does so and says what is missing)';
+  }
+  try {
+    return createRequire(import.meta.url)(path) as NativeAddon;
+  } catch (error) {
+    return `it cannot be loaded: ${(error as Error).message}`;
+  }
 }

@@ -172,7 +172,7 @@ export class ModelRegistry {
   async #retire(old: Embedder): Promise<void> {
     for (let idle = false; !idle && !this.#closed; ) {
       await pause(GRACE_MS, undefined, { ref: false });
-      idle = old.unsettledTexts === 0;
+      ({ idle } = old);
     }
     await old.close();
     this.#retiring.delete(old);

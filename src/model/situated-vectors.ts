@@ -9,8 +9,7 @@
  */
 import type { Embedder } from './embedder.js';
 import type { Anchor, EmbedOptions } from './embedding-types.js';
-
-const SPECIAL_TOKENS_MAX = 4;
+import { tokensBeside } from './prompts.js';
 
 /** text.slice(start, stop); its tokens begin with `firstToken` of the text. */
 interface Passage {
@@ -27,7 +26,7 @@ export async function situatedVectors(
   passages: readonly Passage[],
   options: EmbedOptions,
 ): Promise<Float32Array[]> {
-  const windows = windowsOf(passages, embedder.manifest.maxTokens - SPECIAL_TOKENS_MAX);
+  const windows = windowsOf(passages, await tokensBeside(options.prompt ?? '', embedder));
   const texts = windows.map((window) => text.slice(window[0]!.start, window.at(-1)!.stop));
   if (texts.length === 0) return [];
   const [{ tokenVectors, dimensions }, { anchors }] = await Promise.all([

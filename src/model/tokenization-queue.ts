@@ -82,9 +82,17 @@ export class TokenizationQueue {
     return this.#lanes[task.lane].delete(task);
   }
 
-  /** What is not part of the embed path: showing tokens, decoding, spelling. */
-  ask(request: TokenizerRequest): Promise<TokenizerReply> {
-    return this.#retried(request);
+  /** What is not part of the embed path: showing tokens, decoding, spelling. UNHEALTHY where no thread lives to answer. */
+  async ask(request: TokenizerRequest): Promise<TokenizerReply> {
+    try {
+      return await this.#retried(request);
+    } catch (cause) {
+      if (!(cause instanceof WorkerDied)) throw cause;
+      throw new AnchorageError('UNHEALTHY', `the tokenizer cannot answer: ${cause.message}`, {
+        cause,
+        retryAfterSeconds: 1,
+      });
+    }
   }
 
   close(): Promise<void> {

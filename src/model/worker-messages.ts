@@ -47,6 +47,8 @@ export interface InferenceInfo {
   /** Length of a hidden state; undefined where the graph gives none. */
   readonly hidden: number | undefined;
   readonly engine: EngineInUse;
+  /** As Encoder has it. */
+  readonly whyNotNative?: string | undefined;
 }
 
 export interface InferenceRequest {

@@ -54,8 +54,9 @@ export class WorkerSlot<Request, Reply, Info> {
     return this.#thread.call(request, transfer);
   }
 
-  /** Resolves when a thread is there to be called; rejects where none could be started. */
+  /** Resolves when a thread is there to be called; rejects where none could be started, with WorkerDied after close(). */
   whenUp(): Promise<void> {
+    if (this.#closed) return Promise.reject(new WorkerDied(this.#file, 'closed'));
     return this.up ? Promise.resolve() : new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 

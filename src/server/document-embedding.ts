@@ -10,8 +10,7 @@ import type { ChunkInput, DocumentInput } from '../index/documents.js';
 import type { Embedder } from '../model/embedder.js';
 import type { EmbedOptions } from '../model/embedding-types.js';
 import { checkText } from '../model/input.js';
-import type { Manifest } from '../model/manifest.js';
-import { promptFor } from '../model/prompts.js';
+import { promptFor, tokensBeside } from '../model/prompts.js';
 import { situatedVectors } from '../model/situated-vectors.js';
 
 const ChunkSchema = Type.Object(
@@ -114,7 +113,7 @@ async function embedChunks(embedder: Embedder, document: DocumentBody, options: 
   const passages = cutIntoPassages(
     text,
     tokens.map(({ start }) => start!),
-    withinModel(chunk, embedder.manifest),
+    withinModel(chunk, await tokensBeside(options.prompt ?? '', embedder)),
   );
   const vectors = situated
     ? await situatedVectors(embedder, text, passages, options)
@@ -132,11 +131,8 @@ async function embedPassages(
   return embedWhole(embedder, bodies, options);
 }
 
-/** A passage and its special tokens must fit the model, or its end would be cut off unseen. */
-function withinModel(chunk: { maxTokens: number; overlapTokens?: number }, { maxTokens }: Manifest): ChunkOptions {
-  const room = maxTokens - SPECIAL_TOKENS_MAX;
+/** A passage must fit the model, or its end would be cut off unseen. @param room in tokens. */
+function withinModel(chunk: { maxTokens: number; overlapTokens?: number }, room: number): ChunkOptions {
   const bounded = Math.min(chunk.maxTokens, room);
   return { maxTokens: bounded, overlapTokens: Math.min(chunk.overlapTokens ?? 0, bounded - 1) };
 }
-
-const SPECIAL_TOKENS_MAX = 4;

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Embedder } from '../../src/model/embedder.js';
+import { TokenizationQueue } from '../../src/model/tokenization-queue.js';
 import { cosine, defaultFolder, limits, loadEmbedder } from '../model/real-embedder.js';
 import { crash, livingThreads } from './threads.js';
 
@@ -94,6 +95,20 @@ describe('an embedder with little room', () => {
     await embedder.close();
   });
 
+  it('accepts no more than its bound of long requests that come at once, and has all room again after them', async () => {
+    const embedder = await loadEmbedder({ queueTextsMax: 600, workers: 1 });
+    const request = (n: number) => embedder.embed(texts(300, `long request ${n}, text`), { lane: 'bulk' });
+    const answers = await Promise.allSettled(Array.from({ length: 8 }, (_, n) => request(n)));
+    expect(answers.map(({ status }) => status)).toEqual([...Array(2).fill('fulfilled'), ...Array(6).fill('rejected')]);
+    for (const answer of answers.slice(2)) expect(answer).toMatchObject({ reason: { code: 'OVERLOADED' } });
+    // What a request that fails did not hand in takes no room either.
+    const failing = embedder.embed(['', ...texts(599, 'never handed in')], { lane: 'bulk' });
+    await expect(failing).rejects.toMatchObject({ code: 'EMPTY_INPUT' });
+    expect((await embedder.embed(texts(600, 'as many as fit'), { lane: 'bulk' })).count).toBe(600);
+    expect(embedder.idle).toBe(true);
+    await embedder.close();
+  });
+
   it('answers what it accepted before it closes, and nothing after', async () => {
     const embedder = await loadEmbedder({ workers: 1 });
     const accepted = embedder.embed(texts(50, 'accepted before closing'), { lane: 'bulk' });
@@ -102,6 +117,26 @@ describe('an embedder with little room', () => {
     expect(embedder.health().ready).toBe(false);
     expect((await accepted).count).toBe(50);
     await closed;
+  });
+
+  it('shows the tokens that it was asked for before it closes, slice after slice', async () => {
+    const embedder = await loadEmbedder({ workers: 1 });
+    const asked = texts(40, 'the tide turns and the boats swing at their moorings '.repeat(40));
+    const tokens = embedder.tokenize(asked, { addSpecialTokens: false });
+    expect(embedder.idle).toBe(false);
+    const closed = embedder.close();
+    expect(await tokens).toHaveLength(asked.length);
+    await closed;
+    expect(embedder.idle).toBe(true);
+  });
+});
+
+describe('the tokenizer of a model version', () => {
+  it('refuses what it is asked once it is closed, and does not wait for a thread that never comes', async () => {
+    const queue = await TokenizationQueue.open({ folder: defaultFolder, metrics });
+    await queue.close();
+    const asked = queue.ask({ kind: 'decode', ids: [[7592]], skipSpecialTokens: true });
+    await expect(asked).rejects.toMatchObject({ code: 'UNHEALTHY' });
   });
 });
 

@@ -7,7 +7,8 @@ import { WorkerPool } from '../../src/model/worker-pool.js';
 import { defaultFolder } from '../model/real-embedder.js';
 import { crash, crashNewThreads, livingThreads } from './threads.js';
 
-const noNativeCode = (nativeAddon()?.instructions() ?? 'none') === 'none';
+const addon = nativeAddon();
+const noNativeCode = typeof addon === 'string' || addon.instructions() === 'none';
 const metrics = createMetrics();
 let pool: WorkerPool;
 beforeAll(async () => {

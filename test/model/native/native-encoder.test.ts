@@ -2,11 +2,14 @@
  * The encoder of native/ beside ONNX Runtime on the same graphs, for each set of instructions that this processor has. Both
  * round to 8 bits after every layer, where a last digit tips codes over; so they agree as closely as int8 is to float32.
  */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { Embedder } from '../../../src/model/embedder.js';
+import { readManifest } from '../../../src/model/manifest.js';
 import { INSTRUCTIONS, type NativeHandle, nativeAddon } from '../../../src/model/native-addon.js';
 import { type Int8Encoder, readStaticInt8 } from '../../../src/model/static-int8.js';
 import { anchorTokenAwarePool, anchorWeights } from '../../../src/pooling/anchor-token-aware.js';
@@ -15,7 +18,8 @@ import { cosine, defaultFolder, loadEmbedder } from '../real-embedder.js';
 
 const graph = `${defaultFolder}/model.onnx`;
 const tinyGraph = fileURLToPath(new URL('tiny-int8.onnx', import.meta.url));
-const addon = nativeAddon();
+const found = nativeAddon();
+const addon = typeof found === 'string' ? undefined : found;
 const best = addon?.instructions() ?? 'none';
 const noNativeCode = best === 'none';
 const available = best === 'none' ? [] : INSTRUCTIONS.slice(INSTRUCTIONS.indexOf(best));
@@ -193,6 +197,37 @@ describe('the engine of a loaded model', () => {
     await expect(load({ engine: 'native', threadsPerWorker: 2 })).rejects.toThrow(
       'engine native cannot be used: it has one thread',
     );
-    expect((await load({ engine: 'auto', threadsPerWorker: 2 })).engine).toBe('onnxruntime');
+    const auto = await load({ engine: 'auto', threadsPerWorker: 2 });
+    expect(auto.engine).toBe('onnxruntime');
+    expect(auto.whyNotNative).toMatch(/^it has one thread/);
+  });
+});
+
+describe('native code that was compiled for a machine with other libraries', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'anchorage-native-'));
+  const broken = join(folder, 'encoder.node');
+  writeFileSync(broken, 'no shared library');
+  afterAll(() => {
+    vi.doUnmock('../../../src/model/native-addon.js');
+    rmSync(folder, { recursive: true });
+  });
+  const load = async (engine: 'auto' | 'native') => {
+    vi.doMock('../../../src/model/native-addon.js', () => ({ nativeAddon: () => nativeAddon(broken) }));
+    const { loadEncoder } = await import('../../../src/model/encoder.js');
+    const manifest = await readManifest(defaultFolder);
+    return loadEncoder({ folder: defaultFolder, manifest, engine, device: 'cpu', threads: 1 });
+  };
+
+  it('leaves the model to ONNX Runtime, which says why', async () => {
+    const { engine, whyNotNative } = await load('auto');
+    expect(engine).toBe('onnxruntime');
+    expect(whyNotNative).toContain(`it cannot be loaded: ${broken}: `);
+  });
+
+  it('is refused in one line where it was asked for', async () => {
+    await expect(load('native')).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringMatching(/^engine native cannot be used: it cannot be loaded: .*$/),
+    });
   });
 });
