@@ -53,16 +53,23 @@ function windowsOf(passages: readonly Passage[], maxTokens: number): Passage[][]
   return windows;
 }
 
-/** @param hidden [tokens, dimensions]; special tokens have no place in the text and belong to no passage. */
+/**
+ * A passage in which no token begins, as a tokenizer that cuts otherwise than that of its spans may leave one, is what is
+ * around it.
+ * @param hidden [tokens, dimensions]; special tokens have no place in the text and belong to no passage.
+ */
 function pooledSpan(
   hidden: Float32Array,
   anchors: readonly Anchor[],
   dimensions: number,
   span: { start: number; stop: number },
 ): Float32Array {
+  const isWithin = ({ start }: Anchor): boolean => start !== null && start >= span.start && start < span.stop;
+  const isWanted = anchors.some(isWithin) ? isWithin : ({ start }: Anchor): boolean => start !== null;
   const sum = new Float32Array(dimensions);
-  for (const [token, { start, weight }] of anchors.entries()) {
-    if (start === null || start < span.start || start >= span.stop) continue;
+  for (const [token, anchor] of anchors.entries()) {
+    if (!isWanted(anchor)) continue;
+    const { weight } = anchor;
     for (let d = 0; d < dimensions; d++) sum[d]! += weight * hidden[token * dimensions + d]!;
   }
   let squares = 0;
