@@ -19,7 +19,7 @@ import Fastify, {
 import { auditRoutes, registerAudit } from './audit.js';
 import { registerAuth } from './auth.js';
 import { registerClosing } from './closing.js';
-import { registerErrorReplies } from './error-replies.js';
+import { answerError, registerErrorReplies } from './error-replies.js';
 import { OPENAPI } from './openapi.js';
 import type { Parts } from './parts.js';
 import { registerRequestMetrics } from './request-metrics.js';
@@ -63,6 +63,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
     logController: new LogController({ disableRequestLogging: true }),
     // Refuse rather than bend: a number is not silently made a string, a field that we do not know is named.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, verbose: true, allowUnionTypes: true } },
+    frameworkErrors: answerError,
     schemaErrorFormatter: (errors) => Object.assign(new Error('schema'), { errors }),
   }).withTypeProvider<TypeBoxTypeProvider>();
 

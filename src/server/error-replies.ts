@@ -21,13 +21,16 @@ declare module 'fastify' {
   }
 }
 
+/** Also of what Fastify refuses before there is a route, such as a path whose percent-encoding is broken. */
+export function answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const known = toAnchorageError(error, request);
+  if (known.code === 'INTERNAL') request.log.error({ err: error }, 'request failed');
+  else request.log.debug({ code: known.code, field: known.field, reason: known.message }, 'request refused');
+  return sendError(known, request, reply);
+}
+
 export function registerErrorReplies(app: FastifyInstance): void {
-  app.setErrorHandler((error: FastifyError, request, reply) => {
-    const known = toAnchorageError(error, request);
-    if (known.code === 'INTERNAL') request.log.error({ err: error }, 'request failed');
-    else request.log.debug({ code: known.code, field: known.field, reason: known.message }, 'request refused');
-    return sendError(known, request, reply);
-  });
+  app.setErrorHandler(answerError);
   app.setNotFoundHandler((request, reply) => {
     const message = `no route ${request.method} ${request.url.split('?')[0]}; /docs lists the routes`;
     return sendError(new AnchorageError('NOT_FOUND', message), request, reply);

@@ -179,3 +179,13 @@ describe('tokens', () => {
     }
   });
 });
+
+it.each(['/documents/%E0%A4', '/v1/%E0%A4'])(
+  'a path whose percent-encoding is broken is refused in our shape: %s',
+  async (url) => {
+    const response = await real.app.inject({ method: 'GET', url });
+    expect(response.statusCode).toBe(url.startsWith('/v1/') ? 400 : 422);
+    expect(response.body).toMatch(/not a valid url component/);
+    expect(response.body).toContain(url.startsWith('/v1/') ? '"code":"validation"' : '"code":"VALIDATION"');
+  },
+);
