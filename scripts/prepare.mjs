@@ -12,8 +12,6 @@ import { buildNative, hashOf } from './native.mjs';
 const NODE_MIN = { major: 20, minor: 12 };
 /** Which Node's binary interface the addons were installed for. */
 const ABI_STAMP = join('node_modules', '.anchorage-abi');
-/** On Windows npm is a script for the shell, which Node starts by a shell alone. */
-const npmOptions = { shell: process.platform === 'win32' };
 export const root = fileURLToPath(new URL('..', import.meta.url));
 const inRoot = (...parts) => join(root, ...parts);
 
@@ -31,8 +29,9 @@ export function prepare() {
 function installWhenStale() {
   if (installedAsLocked()) return;
   say('installing packages (native addons may be compiled: a minute or two the first time)');
-  // What the build needs is wanted also where NODE_ENV says production.
-  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci', npmOptions);
+  // What the build needs is wanted also where NODE_ENV says production. On Windows npm is a script, which needs a shell.
+  const args = ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'];
+  run('npm', args, 'npm ci', { shell: process.platform === 'win32' });
   writeFileSync(inRoot(ABI_STAMP), process.versions.modules);
 }
 

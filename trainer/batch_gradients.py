@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trainer.data.batches import TextBatch
 from trainer.distributed import Processes
-from trainer.exit_layers import at_exit
+from trainer.exit_layers import at_exit, pooled
 from trainer.imitation import Imitated, Imitation, imitation_loss
 from trainer.losses.batch import EmbeddedBatch
 
@@ -106,14 +106,9 @@ class BatchGradients:
         torch.manual_seed(seed)
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model[0](dict(features))
-            vectors = [self._pool(output)]
-            vectors += [self._pool(at_exit(output, layer)) for layer in self.exit_layers]
+            vectors = [pooled(self.model, output)]
+            vectors += [pooled(self.model, at_exit(output, layer)) for layer in self.exit_layers]
         return torch.stack(vectors).float(), output.get("all_layer_embeddings")
-
-    def _pool(self, features: dict[str, Tensor]) -> Tensor:
-        for module in list(self.model)[1:]:
-            features = module(dict(features))
-        return features["sentence_embedding"]
 
     def _batch(self, texts: TextBatch, whole: Tensor, teacher: Tensor | None) -> EmbeddedBatch:
         device = whole.device

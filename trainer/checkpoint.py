@@ -45,7 +45,7 @@ def check_disk(folder: Path, model: nn.Module) -> None:
 
 def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], kept: int) -> Path:
     """Write the checkpoint of `step` (the number of steps done) under `folder`; the one named state['best_step'] is always kept."""
-    final = folder / f"step-{step:06d}"
+    final = of_step(folder, step)
     staging = folder / f".step-{step:06d}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -55,9 +55,13 @@ def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.
     shutil.rmtree(final, ignore_errors=True)
     staging.rename(final)
     for old in checkpoints(folder)[:-kept]:
-        if old != folder / f"step-{state.get('best_step') or 0:06d}":
+        if old != of_step(folder, state.get("best_step") or 0):
             shutil.rmtree(old)
     return final
+
+
+def of_step(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:06d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:

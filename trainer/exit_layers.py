@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from trainer.poolings.anchor_token_aware import ReceivedAttentionTransformer
 
@@ -21,3 +22,10 @@ def at_exit(output: dict[str, Any], layer: int) -> dict[str, Any]:
     if "exit_received_attention" in output:
         found["received_attention"] = output["exit_received_attention"][layer - 1]
     return found
+
+
+def pooled(model: SentenceTransformer, output: dict[str, Any]) -> Tensor:
+    """[texts, dimensions]: what the modules behind `model[0]` make of its output, which stays as it is."""
+    for module in list(model)[1:]:
+        output = module(dict(output))
+    return output["sentence_embedding"]

@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 
 from trainer import __version__
 from trainer.batch_gradients import BatchGradients, BatchResult
-from trainer.checkpoint import check_disk, checkpoints, load_checkpoint, save_checkpoint, trained_weights
+from trainer.checkpoint import check_disk, checkpoints, load_checkpoint, of_step, save_checkpoint, trained_weights
 from trainer.data.batches import Stage, TextBatch, collate
 from trainer.data.curriculum import LevelDifficulty, check_order
 from trainer.data.store import RecordStore, open_stores
@@ -88,7 +88,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     state: dict[str, Any] = {"step": 0, "tokens": 0, "records": 0, "difficulty": {}, "best": None, "best_step": None, "worse": 0}
     if found := checkpoints(output / "checkpoints"):
         state = load_checkpoint(found[-1], model, optimizer)
-        if state["best_step"] and not (output / "checkpoints" / f"step-{state['best_step']:06d}").is_dir():
+        if state["best_step"] and not of_step(output / "checkpoints", state["best_step"]).is_dir():
             state |= {"best": None, "best_step": None}  # judged while no patience asked for it to be kept
     log.resume(state["step"])
     difficulty = LevelDifficulty({int(level): value for level, value in state["difficulty"].items()})
@@ -140,7 +140,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
             raise Interrupted(f"stopped after step {step + 1} of {recipe.steps}; run the same command to go on")
 
     if recipe.evaluation.patience and state["best_step"] and state["best_step"] != state["step"]:
-        load_checkpoint(output / "checkpoints" / f"step-{state['best_step']:06d}", model, None)
+        load_checkpoint(of_step(output / "checkpoints", state["best_step"]), model, None)
     if processes.is_first:
         _publish(recipe, model, state, sources, output)
     processes.wait()

@@ -15,7 +15,7 @@ from trainer import pooling
 from trainer.encoder import load_encoder, positions_of
 from trainer.errors import InputError
 from trainer.events import emit
-from trainer.exit_layers import ask_for_exits, at_exit
+from trainer.exit_layers import ask_for_exits, at_exit, pooled
 from trainer.export.bert_graph import LAYERS_INPUT
 from trainer.export.bert_weights import is_plain_bert
 from trainer.export.calibration import CALIBRATION_TEXTS, read_calibration_texts
@@ -125,10 +125,7 @@ def _vectors_at(model: SentenceTransformer, layers: int) -> Tensor:
     texts, vectors = reference_texts(), []
     with torch.inference_mode():
         for start in range(0, len(texts), BATCH):
-            features = at_exit(model[0](model.preprocess(texts[start : start + BATCH])), layers)
-            for module in list(model)[1:]:
-                features = module(features)
-            vectors.append(features["sentence_embedding"])
+            vectors.append(pooled(model, at_exit(model[0](model.preprocess(texts[start : start + BATCH])), layers)))
     return torch.cat(vectors)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trainer.errors import InputError
 from trainer.synthesize.records import Passage
-from trainer.synthesize.words import words
+from trainer.synthesize.words import encodable, words
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".txt", ".md")
 PASSAGE_WORDS = 150  # plain text is cut here, at the nearest paragraph or sentence
@@ -143,7 +143,7 @@ def _passage(heading: str, blocks: list[str]) -> Iterator[tuple[str, str]]:
 
 def _clean(text: str) -> str:
     """Runs of white space to one space; NFC, so that equal texts are equal bytes; lone surrogates, which no encoding takes, to "?"."""
-    return " ".join(unicodedata.normalize("NFC", text).encode("utf-8", "replace").decode().split())
+    return " ".join(encodable(unicodedata.normalize("NFC", text)).split())
 
 
 def _fault(text: str) -> str:

@@ -48,3 +48,8 @@ def _shingles(text: str, size: int) -> set[tuple[str, ...]]:
     items = words(text)
     size = min(size, max(len(items), 1))
     return {tuple(items[i : i + size]) for i in range(len(items) - size + 1)}
+
+
+def encodable(text: str) -> str:
+    """`text` with a "?" for each half of a surrogate pair, which JSON can escape and no file holds."""
+    return text.encode("utf-8", "replace").decode()

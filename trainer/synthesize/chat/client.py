@@ -25,6 +25,7 @@ from trainer.synthesize.chat.budget import Usage, estimate_tokens
 from trainer.synthesize.chat.http import Http, HttpReply
 from trainer.synthesize.errors import EndpointFailed, StopRun, Unusable
 from trainer.synthesize.prompts import Message
+from trainer.synthesize.words import encodable
 
 FORMATS = ("json_schema", "json_object", "none")
 
@@ -167,11 +168,6 @@ def _reply(answer: HttpReply, question: Question) -> Reply:
         Usage(usage["prompt_tokens"], usage["completion_tokens"]) if known else
         Usage(estimate_tokens(question.text), estimate_tokens(text), estimated=True),
     )
-
-
-def encodable(text: str) -> str:
-    """`text` with a "?" for each half of a surrogate pair, which JSON can escape and no file holds."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _raise_final(answer: HttpReply, failure: str) -> None:

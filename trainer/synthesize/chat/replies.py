@@ -8,8 +8,9 @@ import json
 import re
 from typing import Any
 
-from trainer.synthesize.chat.client import Reply, encodable
+from trainer.synthesize.chat.client import Reply
 from trainer.synthesize.errors import Unusable
+from trainer.synthesize.words import encodable
 
 _REFUSAL = re.compile(r"\b(i'?m sorry|i am sorry|i can(?:'|no|’)?t|i am unable|i'm unable|as an ai)\b", re.IGNORECASE)
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
