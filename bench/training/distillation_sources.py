@@ -10,6 +10,7 @@ import json
 import platform
 import random
 import re
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,20 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
-from distillation_formats import DIGITS_MAX, SENTENCE_END, cnxml, functions, headed, inline, is_prose, markdown, plain_text
+from distillation_formats import (
+    DIGITS_MAX,
+    SENTENCE_END,
+    cnxml,
+    commented,
+    docstrings,
+    functions,
+    headed,
+    inline,
+    is_prose,
+    markdown,
+    plain_text,
+    whole,
+)
 from topics import by_topic
 
 Pairs = Iterator[tuple[str, str]]
@@ -55,9 +69,10 @@ class Source:
     licence: str
     origin: str  # with the commit or version
     read: Callable[[Folders], Pairs]
-    kept: int  # records
+    kept: int = sys.maxsize  # records
     sentences: float = 0.0  # share of chunks of which one sentence becomes a record of its own
     cut: bool = True  # the second text into chunks of a drawn length
+    code: bool = False  # no prose
 
 
 def stored_pairs(name: str) -> Callable[[Folders], Pairs]:
@@ -129,12 +144,12 @@ def utterances(folders: Folders) -> Pairs:
         yield from zip(texts[::2], texts[1::2], strict=False)
 
 
-def turns(folders: Folders) -> Pairs:
-    """Taskmaster's dialogues: what is said, and what is said to that."""
+def turns(folders: Folders, first: int = 4) -> Pairs:
+    """Taskmaster's dialogues, the first turns of each: what is said, and what is said to that."""
     for path in sorted((folders.sources / "google-research-datasets/Taskmaster/TM-4-2024/data").glob("*.json")):
         for dialogue in json.loads(path.read_text(encoding="utf-8")):
             said = [" ".join(turn.get("text", "").split()) for turn in dialogue["utterances"]]
-            yield from ((first, second) for first, second in pairwise(said[:4]) if min(len(first.split()), len(second.split())) >= 6)
+            yield from ((first, second) for first, second in pairwise(said[:first]) if min(len(first.split()), len(second.split())) >= 6)
 
 
 def spoken_sentences(folders: Folders) -> Pairs:
@@ -272,3 +287,94 @@ def code(folders: Folders) -> Pairs:
             if {"test", "tests", "testing", "site-packages", "dist-packages", "_vendor", "idlelib", "lib2to3"} & set(inside):
                 continue
             yield from functions(path.read_text(encoding="utf-8", errors="ignore"))
+
+
+# Readers of the large plan (distillation_large.py).
+
+NO_CHAPTERS = ("colophon", "imprint", "uncopyright", "titlepage", "halftitlepage", "endnotes", "toc", "dedication", "loi")
+NO_CODE = {"test", "tests", "testing", "site-packages", "dist-packages", "_vendor", "vendor", "idlelib", "lib2to3"}
+CODE_CHARACTERS = 1_000
+
+
+def chapters(books: list[str]) -> Callable[[Folders], Pairs]:
+    """Standard Ebooks: a book's title and chapter -> the whole of it."""
+
+    def read(folders: Folders) -> Pairs:
+        for book in books:
+            for path in sorted((folders.sources / book / "src/epub/text").glob("*.xhtml")):
+                if path.stem in NO_CHAPTERS:
+                    continue
+                text = re.sub(r"<a [^>]*noteref[^>]*>.*?</a>", "", path.read_text(encoding="utf-8"))
+                title = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
+                paragraphs = (re.sub(r"</?(i|b|em|abbr|span|strong|a)\b[^>]*>", "", found) for found in re.findall(r"<p>(.*?)</p>", text, re.DOTALL))
+                plain = " ".join(plain_text(paragraph) for paragraph in paragraphs).replace("\u2060", "").replace("\ufeff", "")
+                if is_prose(plain):
+                    yield headed(book.split("_", 1)[1].replace("-", " ").replace("_", ", "), plain_text(title[1]) if title else ""), plain
+
+    return read
+
+
+def all_spoken_sentences(folders: Folders) -> Pairs:
+    """Common Voice's sentences, two beside one another that have nothing to do with one another."""
+    folder = folders.sources / "skanderbenalaya/common-voice/server/data/en"
+    sentences = [line.strip() for path in sorted(folder.glob("*.txt")) for line in path.read_text(encoding="utf-8").splitlines()]
+    sentences = list(dict.fromkeys(sentence for sentence in sentences if 4 <= len(sentence.split()) <= 40))
+    yield from zip(sentences[::2], sentences[1::2], strict=False)
+
+
+def all_turns(folders: Folders) -> Pairs:
+    yield from turns(folders, sys.maxsize)
+
+
+def all_proposals(repositories: dict[str, str]) -> Callable[[Folders], Pairs]:
+    def read(folders: Folders) -> Pairs:
+        yield from pages(repositories)(folders)
+        yield from _python_proposals(folders)
+
+    return read
+
+
+def how_tos(repositories: dict[str, str]) -> Callable[[Folders], Pairs]:
+    def read(folders: Folders) -> Pairs:
+        for repository, pattern in repositories.items():
+            yield from whole(folders.sources / repository, pattern)
+
+    return read
+
+
+def all_code(repositories: list[str], packages: list[str] | None = None) -> Callable[[Folders], Pairs]:
+    def read(folders: Folders) -> Pairs:
+        for text in _python_files(folders, repositories, packages):
+            yield from functions(text, CODE_CHARACTERS)
+
+    return read
+
+
+def all_docstrings(repositories: list[str]) -> Callable[[Folders], Pairs]:
+    def read(folders: Folders) -> Pairs:
+        for text in _python_files(folders, repositories, None):
+            yield from docstrings(text)
+
+    return read
+
+
+def _python_files(folders: Folders, repositories: list[str], packages: list[str] | None) -> Iterator[str]:
+    """Those of repositories and, where packages are asked for, of these and the standard library."""
+    roots = [folders.sources / repository for repository in repositories]
+    if packages:
+        installed = Path(sysconfig.get_path("purelib"))
+        roots = [Path(sysconfig.get_path("stdlib")), *(installed / package for package in packages), *roots]
+    for root in roots:
+        for path in sorted(root.rglob("*.py")):
+            if not NO_CODE & set(path.relative_to(root).parts):
+                yield path.read_text(encoding="utf-8", errors="ignore")
+
+
+def all_commented(repositories: dict[str, str]) -> Callable[[Folders], Pairs]:
+    def read(folders: Folders) -> Pairs:
+        for repository, pattern in repositories.items():
+            for path in sorted((folders.sources / repository).glob(pattern)):
+                if not NO_CODE & set(path.relative_to(folders.sources).parts):
+                    yield from commented(path.read_text(encoding="utf-8", errors="ignore"), CODE_CHARACTERS)
+
+    return read

