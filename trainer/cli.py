@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "mine": ("trainer.mining", "give pairs graded hard negatives from a corpus, by a model's own similarity"),
     "score": ("trainer.scoring", "give records a cross-encoder's scores, for distillation"),
     "teach": ("trainer.teach", "compute once what a distillation's teachers say, into the recipe's cache"),
+    "shorten": ("trainer.shorten", "make an encoder of fewer layers that does what all of them did"),
     "fuse": ("trainer.fusion", "make one model of several trained from the same base"),
 }
 

@@ -12,8 +12,8 @@ PROGRESS_SECONDS = 1.0
 class RunLog:
     """Written by the first process of a run; the others' calls do nothing."""
 
-    def __init__(self, path: Path, steps: int, first: bool) -> None:
-        self.path, self.steps, self.first = path, steps, first
+    def __init__(self, path: Path, steps: int, first: bool, stage: str = "finetune") -> None:
+        self.path, self.steps, self.first, self.stage = path, steps, first, stage
         self._began = self._last_step = time.monotonic()
         self._last_event, self._seen_steps, self._seen_tokens = float("-inf"), 0, 0
 
@@ -37,6 +37,6 @@ class RunLog:
         if now - self._last_event >= PROGRESS_SECONDS or step + 1 == self.steps:
             self._last_event = now
             elapsed = now - self._began
-            emit("progress", stage="finetune", step=step + 1, of=self.steps, loss=round(loss, 6), learningRate=learning_rate,
+            emit("progress", stage=self.stage, step=step + 1, of=self.steps, loss=round(loss, 6), learningRate=learning_rate,
                  tokensPerSecond=round(self._seen_tokens / elapsed, 1),
                  etaSeconds=round(elapsed / self._seen_steps * (self.steps - step - 1), 1))
