@@ -1,6 +1,6 @@
 """Compute once what a distillation's teachers say of every text of a recipe's sources, into its `teacher_cache`.
 
-    python -m trainer teach --recipe trainer/recipes/default-distillation.yaml
+    python -m trainer teach --recipe trainer/recipes/several-teachers-distillation.yaml
 
 keeps the teachers' vectors, or where stages imitate several teachers, their hidden states token by token (trainer/imitated_states.py), of which vectors
 are made; so runs over other seeds, lengths or losses ask the teachers for nothing. Stopped at any moment, the same command goes on. Without this command a run

@@ -95,7 +95,7 @@ describe('the recipe of a training job', () => {
       /there is no http/,
     ],
     ['that keeps vectors outside', { recipe: { teacher_cache: '../vectors' } }, /recipe\.teacher_cache: .* leads out/],
-    ['of the trainer’s that needs teachers', { recipe: 'default-distillation' }, /needs a teacher/],
+    ['of the trainer’s that needs teachers', { recipe: 'several-teachers-distillation' }, /needs a teacher/],
     ['of the trainer’s that needs a teacher', { recipe: 'distillation' }, /needs a teacher/],
   ])('is refused %s', (_what, given, message) => {
     writeFileSync(join(dataDir, 'mine', 'broken.yaml'), 'a: [1');
