@@ -292,7 +292,7 @@ def code(folders: Folders) -> Pairs:
 # Readers of the large plan (distillation_large.py).
 
 NO_CHAPTERS = ("colophon", "imprint", "uncopyright", "titlepage", "halftitlepage", "endnotes", "toc", "dedication", "loi")
-NO_CODE = {"test", "tests", "testing", "site-packages", "dist-packages", "_vendor", "vendor", "idlelib", "lib2to3"}
+NO_CODE = {"docs", "test", "tests", "testing", "site-packages", "dist-packages", "_vendor", "vendor", "idlelib", "lib2to3"}
 CODE_CHARACTERS = 1_000
 
 
