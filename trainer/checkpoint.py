@@ -80,8 +80,13 @@ def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: torch.optim.O
         for name, weight in ours.items():
             weight.copy_(weights[name])
     if optimizer is not None:
-        settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
-        for group, own in zip(optimizer.param_groups, settings, strict=True):
-            group.update(own)
+        load_moments(optimizer, torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
     return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimizer the moments of a state_dict; its settings stay its own."""
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)

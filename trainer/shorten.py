@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from trainer import __version__
 from trainer.bert_layers import BertLayers, Packing, Run
-from trainer.checkpoint import DiskFull
+from trainer.checkpoint import DiskFull, load_moments
 from trainer.errors import InputError
 from trainer.events import emit
 from trainer.finetune import Diverged
@@ -45,7 +45,8 @@ from trainer.interruption import Interrupted, StopSignal
 from trainer.model import PoolingChoice, new_model, save_model
 from trainer.packed_texts import PackedTexts, packed_texts
 from trainer.run_log import RunLog
-from trainer.wanted_states import CHUNK_TOKENS, Further, Reader, WantedStates, means, open_teachers
+from trainer.training_model import card_head
+from trainer.wanted_states import CHUNK_TOKENS, Further, Reader, WantedStates, means, open_teachers, sums
 
 WARMUP = 0.03  # share of the steps
 GAMMA_LEARNING_RATE = 0.01
@@ -198,10 +199,7 @@ class Student:
             self.layers.weights.copy_(held["weights"])
             self.gamma_logit.copy_(held["gamma"])
         for optimizer, state in zip(self.optimizers, held["optimizers"], strict=True):
-            peaks = [group["peak"] for group in optimizer.param_groups]
-            optimizer.load_state_dict(state)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["peak"] = peak
+            load_moments(optimizer, state)
         self.packing.take()
         return held["step"]
 
@@ -259,9 +257,8 @@ class Student:
 
 def weighed(tokens: Tensor, received: Tensor, gamma_logit: Tensor, lengths: Sequence[int]) -> Tensor:
     """[texts, dimensions], not of length 1: ATA pooling (trainer/poolings/anchor_token_aware.py) of packed tokens [tokens, dimensions] that received [heads, tokens]."""
-    of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     weight = (nn.functional.softplus(gamma_logit) * received.sum(dim=0).log()).exp()
-    return torch.zeros(len(lengths), tokens.shape[1]).index_add(0, of, weight[:, None] * tokens)
+    return sums(weight[:, None] * tokens, lengths)
 
 
 def _keep_settings(arguments: argparse.Namespace, path: Path) -> None:
@@ -288,8 +285,7 @@ def _publish(model: SentenceTransformer, student: Student, arguments: argparse.N
     facts |= {"tokens": int(arguments.tokens), "gamma": student.gamma, "versions": {"trainer": __version__, "torch": torch.__version__},
               "settings": json.loads(json.dumps(vars(arguments), default=str))}
     save_model(student.trained(), output / "model")
-    head = "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n" + (f"license: {arguments.license}\n" if arguments.license else "") + "---\n"
-    (output / "model" / "README.md").write_text(f"""{head}
+    (output / "model" / "README.md").write_text(f"""{card_head(arguments.license)}
 # {output.name}
 
 {len(arguments.keep)} of {student.whole.layers.count} layers of {arguments.encoder.name} ({', '.join(map(str, arguments.keep))}), which learned the hidden states of all of them from

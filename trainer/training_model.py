@@ -54,8 +54,7 @@ def card(model: SentenceTransformer, recipe: Recipe, facts: dict[str, Any]) -> s
     trust = ", trust_remote_code=True" if own else ""
     why = ("\n`trust_remote_code=True` lets sentence-transformers (6 or newer) run the module files that lie beside the weights; "
            "read them, they are short. Nothing else is needed.\n" if own else "")
-    head = "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n" + (f"license: {recipe.license}\n" if recipe.license else "") + "---\n"
-    return f"""{head}
+    return f"""{card_head(recipe.license)}
 # {Path(recipe.output).name}
 
 An embedding model with {model.get_embedding_dimension()} dimensions for texts of up to {model.max_seq_length} tokens, trained from
@@ -77,6 +76,11 @@ Sources: {', '.join(f"{Path(source['path']).name} ({source['records']} records)"
 {json.dumps(facts['pooling'], indent=2)}
 ```
 """
+
+
+def card_head(license: str) -> str:
+    """What stands before a card's text, for those who read it by program; `license` may be empty."""
+    return "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n" + (f"license: {license}\n" if license else "") + "---\n"
 
 
 def pooling_facts(model: SentenceTransformer) -> dict[str, Any]:

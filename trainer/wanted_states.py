@@ -136,5 +136,10 @@ def _vocabulary(folder: Path) -> dict[str, int]:
 
 def means(states: Tensor, lengths: Sequence[int]) -> Tensor:
     """[texts, dimensions] of packed states [tokens or more, dimensions]."""
+    return sums(states[: sum(lengths)].float(), lengths) / torch.tensor(lengths)[:, None]
+
+
+def sums(tokens: Tensor, lengths: Sequence[int]) -> Tensor:
+    """[texts, dimensions] of packed tokens [tokens, dimensions]."""
     of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-    return torch.zeros(len(lengths), states.shape[1]).index_add(0, of, states[: len(of)].float()) / torch.tensor(lengths)[:, None]
+    return torch.zeros(len(lengths), tokens.shape[1]).index_add(0, of, tokens)

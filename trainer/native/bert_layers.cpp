@@ -570,7 +570,6 @@ int bert_prepare() {
   return syscall(SYS_arch_prctl, ASK_FOR_STATE, TILE_DATA) ? 2 : 0;
 }
 
-long bert_layer_weights(long D, long F) { return Weights::size(D, F); }
 long bert_layer_packed(long D, long F) { return Packed::size(D, F); }
 void* bert_arena(const Shape* s, long tokens, long longest, int backward) { return new Arena(*s, tokens, longest, backward); }
 void bert_free(void* arena) { delete static_cast<Arena*>(arena); }
@@ -606,9 +605,8 @@ void bert_forward(const Shape* s, float* weights, bf16* packed, bf16* states, co
             starts, texts, T, layer + 1 == s->layers ? received : nullptr, at.kept[layer % at.kept.size()], at);
 }
 
-// After bert_forward with the same arena: adds to `gradients`, laid out as the weights. state_gradients [layers + 1, T, D] are those of the states;
-// the first one's becomes that of what went in, all told.
-void bert_backward(const Shape* s, float* weights, bf16* packed, const bf16* states, const int32_t* starts, long texts, long T, float* state_gradients,
+// After bert_forward with the same arena: adds to `gradients`, laid out as the weights. state_gradients [layers + 1, T, D] are those of the states.
+void bert_backward(const Shape* s, float* weights, bf16* packed, const bf16* states, const int32_t* starts, long texts, long T, const float* state_gradients,
                    const float* received_gradient, float* gradients, void* arena) {
   Tiles tiles;
   Arena& at = *static_cast<Arena*>(arena);
@@ -619,6 +617,5 @@ void bert_backward(const Shape* s, float* weights, bf16* packed, const bf16* sta
     backward(*s, Weights(weights + layer * Weights::size(D, F), D, F), Packed(packed + layer * Packed::size(D, F), D, F), states + layer * T * D, starts, texts, T,
              layer + 1 == s->layers ? received_gradient : nullptr, at.kept[layer], Weights(gradients + layer * Weights::size(D, F), D, F), at);
   }
-  for (long t = 0; t < T; t += ROWS) add_rows(state_gradients + t * D, at.gradient + t * D, D);
 }
 }

@@ -23,7 +23,7 @@ def library() -> ctypes.CDLL:
     """Raises Unsupported where this machine has no compiler or no AMX."""
     path = _compiled()
     loaded = ctypes.CDLL(str(path))
-    loaded.bert_layer_weights.restype = loaded.bert_layer_packed.restype = ctypes.c_long
+    loaded.bert_layer_packed.restype = ctypes.c_long
     loaded.bert_arena.restype = ctypes.c_void_p
     if loaded.bert_prepare():
         raise Unsupported("the native layers need a processor with AMX and bfloat16 (Intel Xeon of the fourth generation or newer), and a kernel that lets it be used")
