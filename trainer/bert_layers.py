@@ -80,8 +80,8 @@ class Packing:
     """The current weights, for the runs of any number of threads: of the native layers where they can be had, or of PyTorch's."""
 
     def __init__(self, layers: BertLayers, native: bool | None = None) -> None:
-        """`native` True raises Unsupported where that cannot be, None takes what there is."""
-        self.layers, self.packed, self.library = layers, None, None
+        """`native` True raises Unsupported where that cannot be, None takes what there is, and `missing` says what is not."""
+        self.layers, self.packed, self.library, self.missing = layers, None, None, ""
         if native is False:
             return
         try:
@@ -89,9 +89,10 @@ class Packing:
             if shape.dimensions % (32 * shape.heads) or shape.inner % 32:
                 raise Unsupported("the native layers need heads and inner dimensions in multiples of 32")
             self.library = library()
-        except Unsupported:
+        except Unsupported as error:
             if native:
                 raise
+            self.missing = str(error)
             return
         size = self.library.bert_layer_packed(ctypes.c_long(layers.dimensions), ctypes.c_long(layers.shape.inner))
         self.packed = torch.zeros(layers.count * size, dtype=torch.bfloat16)

@@ -8,7 +8,6 @@ the blocks, whatever the corpus. The output has FlagEmbedding's fields with neg_
 """
 
 import argparse
-import gzip
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from trainer.data.store import RecordStore, open_store
 from trainer.errors import InputError
 from trainer.evaluate.encoders import TextEncoder, open_encoder
 from trainer.events import emit
+from trainer.gzipped import opened
 
 ENCODE_TEXTS = 2048
 QUERY_BLOCK = 256
@@ -141,7 +141,7 @@ def _corpus_texts(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"there is no corpus at {path}")
     texts: dict[str, None] = {}
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 fields = json.loads(line)

@@ -1,6 +1,5 @@
 """All texts of a run as token ids, one behind another, and how they are dealt out."""
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from trainer.errors import InputError
+from trainer.gzipped import opened
 
 TOKENIZED_AT_ONCE = 10_000
 
@@ -79,7 +79,7 @@ def _texts(folders: Sequence[Path]) -> set[str]:
     texts: set[str] = set()
     for path in [path for folder in folders for path in sorted(folder.glob("*.jsonl*"))]:
         try:
-            with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            with opened(path) as lines:
                 for line in lines:
                     texts |= {value for value in json.loads(line).values() if isinstance(value, str) and value.strip()}
         except (ValueError, AttributeError, OSError, EOFError, zlib.error) as error:

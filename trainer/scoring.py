@@ -9,7 +9,6 @@ outputs (logits): their differences matter, not their scale. A stopped run goes 
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from sentence_transformers import CrossEncoder
 from trainer.data.records import parse_record
 from trainer.errors import InputError
 from trainer.events import emit
+from trainer.gzipped import opened
 from trainer.interruption import Interrupted, StopSignal
 
 BLOCK_RECORDS = 64
@@ -102,7 +102,7 @@ def _scored(block: list[dict[str, Any]], scorer: PairScorer) -> list[dict[str, A
 def _good_records(data: Path, skip: int) -> Iterator[dict[str, Any]]:
     """Fields of the good records, without the first `skip`; bad lines are named and left out."""
     seen = 0
-    with (gzip.open if data.suffix == ".gz" else open)(data, "rt", encoding="utf-8", errors="surrogateescape") as lines:
+    with opened(data, errors="surrogateescape") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 fields = json.loads(line)

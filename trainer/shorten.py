@@ -5,8 +5,9 @@ states of the whole.
 
 --encoder is a BERT pooled by mean, as transformers or sentence-transformers save it (`trainer base` makes one of a model version). FOLDER of --texts has
 files of JSON lines, gzipped or not, of which every string is a text. Written are model/, a sentence-transformers folder under ATA pooling with a
-learned gamma; run.json; log.jsonl, a line a step; and while it runs checkpoint.pt, from which the same command goes on after a stop, beside the states
-that are learned, of every text computed once (wanted.bf16: 6 bytes a token and dimension for six layers).
+learned gamma; run.json; log.jsonl, a line a step; and while it runs checkpoint.pt, from which the same command goes on after a stop. Where texts come
+more than once (--tokens is more than they have) it stands beside the states that are learned, of every text computed once (wanted.bf16: 6 bytes a
+token and dimension for six layers).
 
 A token's hidden states say far more than a text's similarities do (TinyBERT, arXiv 1909.10351, section 3.1; the layers kept are an initialisation as
 DistilBERT's, arXiv 1910.01108). The loss of a step, over its tokens and texts:
@@ -42,8 +43,9 @@ from trainer.errors import InputError
 from trainer.events import emit
 from trainer.finetune import Diverged
 from trainer.interruption import Interrupted, StopSignal
-from trainer.model import PoolingChoice, new_model, save_model
+from trainer.model import PoolingChoice, load_model, new_model, save_model
 from trainer.packed_texts import PackedTexts, packed_texts
+from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 from trainer.run_log import RunLog
 from trainer.training_model import card_head
 from trainer.wanted_states import CHUNK_TOKENS, Further, Reader, WantedStates, means, open_teachers, sums
@@ -51,12 +53,13 @@ from trainer.wanted_states import CHUNK_TOKENS, Further, Reader, WantedStates, m
 WARMUP = 0.03  # share of the steps
 GAMMA_LEARNING_RATE = 0.01
 # What the texts' states and their order follow from: a run goes on with the same alone.
-FIXED = ("encoder", "keep", "also", "texts", "step_tokens", "max_tokens", "seed")
+FIXED = ("encoder", "keep", "start", "also", "texts", "step_tokens", "max_tokens", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--keep", type=int, nargs="+", required=True, metavar="LAYER", help="numbers from 0; bench/training/layers.py finds them")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a model that this command made of the same layers: go on from it, over other texts")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, metavar="FOLDER")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--tokens", type=float, default=20e6, help="to learn from, however often each comes")
@@ -84,7 +87,11 @@ def run(arguments: argparse.Namespace) -> None:
     emit("texts", texts=len(texts), tokens=len(texts.ids))
     choice = PoolingChoice(mode="ata", gamma=arguments.gamma, learn_gamma=True)
     model = new_model(arguments.encoder, choice, arguments.max_tokens, keep_layers=arguments.keep)
+    if arguments.start:
+        _start(model, arguments.start)
     student = Student(model, arguments, texts)
+    if student.packing.missing:
+        emit("warning", message=f"layers run in PyTorch, some times slower: {student.packing.missing}")
     steps = math.ceil(arguments.tokens / arguments.step_tokens)
     log = RunLog(output / "log.jsonl", steps, True, "shorten")
     step = student.resume(output / "checkpoint.pt")
@@ -140,9 +147,11 @@ class Student:
         ends = [*arguments.keep[1:], self.whole.layers.count]
         self.places = {own + 1: place for own, place in enumerate(ends) if (len(ends) - 1 - own) % 2 == 0}
         teachers = open_teachers(arguments.also, self.whole)
-        _check_disk(arguments.output, WantedStates.bytes(texts, len(self.places), self.layers.dimensions))
+        again = arguments.tokens > len(texts.ids)
+        if again:
+            _check_disk(arguments.output, WantedStates.bytes(texts, len(self.places), self.layers.dimensions))
         further = Further(teachers, self.whole, texts, arguments.output / "further.npz") if teachers else None
-        self.wanted = WantedStates(self.whole, further, list(self.places.values()), texts, arguments.output)
+        self.wanted = WantedStates(self.whole, further, list(self.places.values()), texts, arguments.output if again else None)
         self.workers = [Worker(self.packing, [self.whole, *(reader for reader, _ in teachers)], arguments.max_tokens) for _ in range(arguments.threads)]
         self.weights = [nn.Parameter(part) for part in self.layers.parts(self.layers.weights)]
         self.gamma_logit = nn.Parameter(model[1].gamma_logit.detach().clone())
@@ -270,6 +279,17 @@ def _keep_settings(arguments: argparse.Namespace, path: Path) -> None:
         if differing:
             raise InputError(f"{path.parent} holds a run with another {', '.join(differing)}: go on with its own (settings.json) or choose another output")
     path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _start(model: SentenceTransformer, folder: Path) -> None:
+    """Give `model` the layers and the gamma of the one in `folder`, which was shortened alike."""
+    began = load_model(folder)
+    theirs, own = (BertLayers(one[0].model) for one in (began, model))
+    if not isinstance(began[1], AnchorTokenAwarePooling) or bytes(theirs.shape) != bytes(own.shape):
+        raise InputError(f"{folder} cannot be gone on from: it is no model of {own.count} layers of {own.dimensions} dimensions, pooled by ATA")
+    theirs.write_to(model[0].model)
+    with torch.no_grad():
+        model[1].gamma_logit.copy_(began[1].gamma_logit)
 
 
 def _check_disk(folder: Path, needed: int) -> None:

@@ -81,10 +81,12 @@ class Further:
 
 
 class WantedStates:
-    """Of every text computed once, and kept on the disk: [tokens of all texts, places, dimensions] in bfloat16."""
+    """With a `folder` computed once a text, and kept there: [tokens of all texts, places, dimensions] in bfloat16."""
 
-    def __init__(self, whole: Reader, further: Further | None, places: Sequence[int], texts: PackedTexts, folder: Path) -> None:
-        self.whole, self.further, self.places, self.texts = whole, further, list(places), texts
+    def __init__(self, whole: Reader, further: Further | None, places: Sequence[int], texts: PackedTexts, folder: Path | None) -> None:
+        self.whole, self.further, self.places, self.texts, self.states = whole, further, list(places), texts, None
+        if folder is None:
+            return
         path, self._known_path = folder / "wanted.bf16", folder / "known.npy"
         shape = (len(texts.ids), len(self.places), whole.layers.dimensions)
         self.states = np.memmap(path, np.int16, "r+" if path.is_file() else "w+", shape=shape)
@@ -92,13 +94,15 @@ class WantedStates:
 
     def __call__(self, rows: Sequence[int], embedded: Tensor, runs: Sequence[Run]) -> Tensor:
         """[places, tokens, dimensions] in bfloat16 of a chunk; `runs` are the whole's and the further teachers'."""
-        if self.known[rows].all():
+        if self.states is not None and self.known[rows].all():
             return torch.from_numpy(np.concatenate([self.states[self.texts.span(row)] for row in rows])).view(torch.bfloat16).transpose(0, 1).contiguous()
         lengths = self.texts.lengths(rows)
         states = runs[0].forward(embedded, lengths)[0][self.places, : len(embedded)]
         if self.further:
             moved = self.further(rows, runs[1:]) * means(states[-1], lengths).norm(dim=1, keepdim=True)
             states[-1] = (states[-1].float() + torch.repeat_interleave(moved, torch.tensor(lengths), dim=0)).bfloat16()
+        if self.states is None:
+            return states
         every = states.transpose(0, 1).contiguous().view(torch.int16).numpy()
         for row, own in zip(rows, np.split(every, np.cumsum(lengths)[:-1]), strict=True):
             self.states[self.texts.span(row)] = own
@@ -107,6 +111,8 @@ class WantedStates:
 
     def save(self) -> None:
         """What is known is on the disk before it is said to be."""
+        if self.states is None:
+            return
         self.states.flush()
         own = self._known_path.with_suffix(".part.npy")
         np.save(own, self.known)

@@ -105,6 +105,7 @@ DRAWN = {"code": 480, "more-code": 150, "commented": 150, "docstrings": 120, "ho
          "pairs-arxiv_title_abstract": 270, "pairs-scitldr": 78, "pairs-medquad": 210, "pubmed": 132, "diseases": 60, "pairs-tldr": 78, "pairs-selqa": 57.6,
          "dictionary": 180, "utterances": 168, "spoken-sentences": 132, "turns": 30, "factbook": 78, "books": 270, "stories": 78, "textbooks": 270, "prose": 210,
          "recipes": 36, "word-problems": 60}
+PART_1 = 6
 WORD_TOKENS, CODE_WORD_TOKENS = 1.35, 1.6 * 1.35
 TOKENS_KEPT = (3, 256)  # special ones counted
 RUN = 12  # words in a row that a text may not have in common with an evaluation set
@@ -159,17 +160,20 @@ def write(tokenizer: Tokenizer, folders: Folders, output: Path) -> None:
     (output / "texts.md").write_text("| file | what | licence | origin | records | tokens |\n|---|---|---|---|---|---|\n" + "".join(rows), encoding="utf-8")
 
 
-def draw(large: Path, output: Path) -> None:
-    """Some of each file of `large`, as DRAWN has it."""
+def draw(large: Path, output: Path, part: int) -> None:
+    """Some of each file of `large`: part 0 as DRAWN has it, part 1 the PART_1 times as much behind that, or what there is."""
     for name, thousands in DRAWN.items():
         records = list(gzip.open(large / f"{name}.jsonl.gz", "rt", encoding="utf-8"))
         random.Random(5).shuffle(records)
-        factor, tokens, count = CODE_WORD_TOKENS if "code" in name or name == "commented" else WORD_TOKENS, 0.0, 0
-        while count < len(records) and tokens <= 1000 * thousands:
-            tokens += sum(factor * len(text.split()) + 2 * factor / WORD_TOKENS for text in json.loads(records[count]).values())
-            count += 1
+        factor = CODE_WORD_TOKENS if "code" in name or name == "commented" else WORD_TOKENS
+        ends, tokens, count = [], 0.0, 0
+        for most in (1000 * thousands, 1000 * thousands * (1 + PART_1)):
+            while count < len(records) and tokens <= most:
+                tokens += sum(factor * len(text.split()) + 2 * factor / WORD_TOKENS for text in json.loads(records[count]).values())
+                count += 1
+            ends.append(count)
         with gzip.GzipFile(output / f"{name}.jsonl.gz", "wb", mtime=0) as file:
-            file.writelines(record.encode() for record in records[:count])
+            file.writelines(record.encode() for record in records[[0, *ends][part] : ends[part]])
 
 
 def _kept(tokenizer: Tokenizer, source: Source, folders: Folders, draw: random.Random, sets: Judged, seen: set[int]) -> Iterator[tuple[str, str, int]]:

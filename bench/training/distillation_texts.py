@@ -93,10 +93,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--plan", choices=("default", "large"), default="default")
     parser.add_argument("--drawn-from", type=Path, metavar="FOLDER", help="of --plan large; nothing else is needed")
+    parser.add_argument("--part", type=int, choices=(0, 1), default=0, help="of --drawn-from")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.drawn_from:
-        large.draw(arguments.drawn_from, arguments.output)
+        large.draw(arguments.drawn_from, arguments.output, arguments.part)
         return
     if missing := [name for name in ("data", "wordnet", "sources", "tokenizer") if getattr(arguments, name) is None]:
         parser.error(f"missing: {', '.join(f'--{name}' for name in missing)}")

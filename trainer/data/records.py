@@ -10,15 +10,15 @@ neg_levels are hardness levels from 1, the easiest. A .tsv file has a header and
 """
 
 import csv
-import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from trainer.errors import InputError
+from trainer.gzipped import opened
 
 # Lines that may be bad whatever the file's length; beyond them the share decides.
 BAD_LINES_ALWAYS_FORGIVEN = 10
@@ -99,8 +99,7 @@ def parse_record(fields: Any) -> Record:
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1. A byte that is no UTF-8 becomes the line's fault, not the file's."""
-    opener: Callable[..., IO[bytes]] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as lines:
+    with opened(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip() and not (number == 1 and ".tsv" in path.suffixes):
                 yield number, line.decode("utf-8", errors="surrogateescape").rstrip("\r\n")

@@ -11,7 +11,6 @@
 """
 
 import csv
-import gzip
 import json
 import random
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import InputError
+from trainer.gzipped import opened
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _lines(path: Path) -> Iterator[str]:
     found = _find(path)
     if not found:
         raise InputError(f"there is no {path}")
-    with (gzip.open if found.suffix == ".gz" else open)(found, "rt", encoding="utf-8", newline="") as lines:
+    with opened(found, newline="") as lines:
         yield from lines
 
 

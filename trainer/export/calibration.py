@@ -1,6 +1,5 @@
 """The values that reach each linear layer, seen on texts: what static int8 chooses its scales from."""
 
-import gzip
 import json
 import random
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import torch
 
 from trainer.encoder import Encoder
 from trainer.errors import InputError
+from trainer.gzipped import opened
 
 # Where a block's values are quantized: before query, key and value; before attention_output; before intermediate. What
 # reaches `output` follows from the last one.
@@ -40,7 +40,7 @@ def read_calibration_texts(paths: Sequence[Path]) -> list[str]:
 def _draw(path: Path, count: int) -> list[str]:
     """Up to `count` texts out of one file."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        with opened(path) as lines:
             records = [json.loads(line) for line in lines]
         texts = [record[key] for record in records for key in ("text", "query", "positive") if key in record]
     except (OSError, ValueError, TypeError) as error:

@@ -5,7 +5,6 @@ folders of these. Plain text is cut into passages at headings and paragraphs. No
 followed: a passage is data, whatever it says.
 """
 
-import gzip
 import hashlib
 import json
 import re
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.errors import InputError
+from trainer.gzipped import opened
 from trainer.synthesize.records import Passage
 from trainer.synthesize.words import encodable, words
 
@@ -102,8 +102,7 @@ def _entries(path: Path, fields: Fields, corpus: Corpus) -> Iterator[tuple[str, 
 
 
 def _json_entries(path: Path, fields: Fields, corpus: Corpus) -> Iterator[tuple[str, str, str, str]]:
-    opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rb") as lines:
+    with opened(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             place = f"{path.name} line {number}"
             try:

@@ -41,8 +41,9 @@ def arguments(base: Path, texts: Path, output: Path, **changes: Any) -> argparse
     parser = argparse.ArgumentParser()
     shorten.add_arguments(parser)
     words = {"encoder": base, "texts": texts, "output": output, "tokens": 12_000, "step-tokens": 400, "checkpoint-every": 5, **changes}
+    keep = words.pop("keep", [0, 2])
     flags = [str(part) for name, value in words.items() for part in (f"--{name}", value)]
-    return parser.parse_args([*flags, "--keep", "0", "2"])
+    return parser.parse_args([*flags, "--keep", *map(str, keep)])
 
 
 def vectors(folder: Path) -> torch.Tensor:
@@ -94,6 +95,29 @@ def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path, texts: Path) 
     shorten.run(arguments(base, texts, tmp_path / "out", tokens=800))
     with pytest.raises(InputError, match="another seed"):
         shorten.run(arguments(base, texts, tmp_path / "out", tokens=800, seed=2))
+
+
+def test_a_run_begins_where_another_ended(tmp_path: Path, texts: Path) -> None:
+    base = tiny_bert(tmp_path / "base", **WIDE)
+    shorten.run(arguments(base, texts, tmp_path / "first"))
+    shorten.run(arguments(base, texts, tmp_path / "second", start=tmp_path / "first" / "model", tokens=1600))
+    first, second = ([json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("first", "second"))
+    assert second[0] < 0.9 * first[0]
+    assert second[0] == pytest.approx(first[-1], rel=0.1)
+    assert json.loads((tmp_path / "second" / "run.json").read_text())["gamma"] != pytest.approx(0.1)
+    with pytest.raises(InputError, match="cannot be gone on from"):
+        shorten.run(arguments(base, texts, tmp_path / "other", start=tmp_path / "first" / "model", keep=[0, 1, 2]))
+    with pytest.raises(InputError, match="no modules.json"):
+        shorten.run(arguments(base, texts, tmp_path / "none", start=base, tokens=800))
+
+
+def test_states_of_texts_that_come_once_are_not_kept(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tiny_bert(tmp_path / "base", **WIDE)
+    monkeypatch.setattr(shorten.Student, "save", lambda self, path, step: kept.append(self.wanted.states is not None))
+    kept: list[bool] = []
+    for tokens in (800, 12_000):
+        shorten.run(arguments(base, texts, tmp_path / str(tokens), tokens=tokens))
+    assert (kept[0], kept[-1]) == (False, True)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
