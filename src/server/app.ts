@@ -20,6 +20,7 @@ import { auditRoutes, registerAudit } from './audit.js';
 import { registerAuth } from './auth.js';
 import { registerClosing } from './closing.js';
 import { answerError, registerErrorReplies } from './error-replies.js';
+import { registerMediaTypes } from './media-types.js';
 import { OPENAPI } from './openapi.js';
 import type { Parts } from './parts.js';
 import { registerRequestMetrics } from './request-metrics.js';
@@ -73,6 +74,7 @@ export async function buildApp(parts: Parts, { logger }: AppOptions = {}): Promi
   registerAudit(app, parts);
   if (parts.tracer) registerRequestTrace(app, parts.tracer);
   registerAuth(app, parts);
+  registerMediaTypes(app);
   await app.register(swagger, OPENAPI);
   await app.register(swaggerUi, { routePrefix: '/docs' });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());

@@ -1,20 +1,22 @@
 /**
- * Bodies of routes that read several media types. Fastify validates each by its own schema, and hands on unread what is of a
- * type that the route does not list; so such a route refuses that first, and its handler gets only what a schema has passed.
+ * Media types of bodies. Fastify validates a body by the schema of its type, and hands on unread what is of a type that the
+ * route does not list; so that is refused first, and a handler gets only what a schema has passed.
  */
 import type { IncomingMessage } from 'node:http';
-import type { preValidationHookHandler } from 'fastify';
 import { AnchorageError } from '../errors.js';
+import type { App } from './app.js';
 
 export const JSON_TYPE = 'application/json';
 
-/** @returns a hook for `preValidation`; whether there has to be a body is the handler's affair. */
-export function refuseOtherThan(...listed: readonly string[]): preValidationHookHandler {
-  return ({ body, mediaType = '' }, _reply, done) => {
-    if (body === undefined || listed.includes(mediaType)) return done();
+/** Every route takes JSON, or the types that its schema lists; whether there has to be a body is its own affair. */
+export function registerMediaTypes(app: App): void {
+  app.addHook('preValidation', ({ body, mediaType = '', routeOptions }, _reply, done) => {
+    const schema = routeOptions.schema?.body as { content?: object } | undefined;
+    const listed = Object.keys(schema?.content ?? { [JSON_TYPE]: schema });
+    if (body === undefined || !schema || listed.includes(mediaType)) return done();
     const message = `a body of ${listed.join(' or ')} is expected, not of ${mediaType}`;
     done(new AnchorageError('UNSUPPORTED_MEDIA_TYPE', message));
-  };
+  });
 }
 
 /** A body that its route's parser left in the socket. */

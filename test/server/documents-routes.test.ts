@@ -316,9 +316,14 @@ describe('bad input', () => {
     expect(answered).toBe(status);
   });
 
-  test.each(['text/plain', 'application/x-tar'])('documents of type %s', async (type) => {
+  test.each<[Method, string, string]>([
+    ['POST', '/documents', 'text/plain'],
+    ['POST', '/documents', 'application/x-tar'],
+    ['PUT', '/collections/x', 'application/x-ndjson'],
+    ['POST', '/search', 'application/x-tar'],
+  ])('%s %s of type %s', async (method, url, type) => {
     const headers = { 'content-type': type };
-    const response = await real.app.inject({ method: 'POST', url: '/documents', headers, payload: '{}' });
+    const response = await real.app.inject({ method, url, headers, payload: '{}' });
     expect(response.json()).toMatchObject({ code: 'UNSUPPORTED_MEDIA_TYPE', error: expect.stringContaining(type) });
     expect(response.statusCode).toBe(415);
   });

@@ -13,7 +13,7 @@ import { DocumentSchema } from '../document-embedding.js';
 import { ingest, type Progress } from '../document-stream.js';
 import { hangUpSignal } from '../hang-up.js';
 import { storeDocuments } from '../live-collection.js';
-import { isStream, JSON_TYPE, refuseOtherThan } from '../media-types.js';
+import { isStream, JSON_TYPE } from '../media-types.js';
 import type { Parts } from '../parts.js';
 
 export const DEFAULT_COLLECTION = 'default';
@@ -96,7 +96,6 @@ export function documentRoutes(app: App, parts: Parts): void {
         body: { content: { [JSON_TYPE]: { schema: UpsertBody }, [NDJSON]: { schema: {} } } },
         response: { 200: { content: { [JSON_TYPE]: { schema: UpsertAnswer }, [NDJSON]: { schema: {} } } } },
       },
-      preValidation: refuseOtherThan(JSON_TYPE, NDJSON),
     },
     async (request, reply) => {
       if (isStream(request.body)) return storeLines(parts, request, reply);

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type Static, Type } from 'typebox';
 import type { App } from '../app.js';
-import { isStream, JSON_TYPE, refuseOtherThan } from '../media-types.js';
+import { isStream, JSON_TYPE } from '../media-types.js';
 import type { Parts } from '../parts.js';
 
 const Snapshot = Type.Object({
@@ -34,7 +34,6 @@ export function snapshotRoutes(app: App, { collections }: Parts): void {
         description: `Without a body, or with {}, makes a copy. With the body of a download (${TAR}), stores it beside the others.`,
         body: { content: { [JSON_TYPE]: { schema: Nothing }, [TAR]: { schema: {} } } },
       },
-      preValidation: refuseOtherThan(JSON_TYPE, TAR),
     },
     async ({ body }) => (isStream(body) ? collections.receive(body) : collections.backUp()),
   );
