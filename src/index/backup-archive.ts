@@ -52,8 +52,10 @@ export async function archiveOf(dataDir: string, id: string): Promise<Readable> 
 export async function receiveArchive(dataDir: string, stream: Readable): Promise<BackupSummary> {
   const unfinished = join(backupsFolder(dataDir), `.new-${randomBytes(6).toString('hex')}`);
   try {
-    await unpack(stream, unfinished);
+    const names = await unpack(stream, unfinished);
     const manifest = await wholeManifest(unfinished);
+    const stranger = names.find((name) => name !== MANIFEST && !Object.hasOwn(manifest.files, name));
+    if (stranger) throw refuse(`its manifest does not name ${stranger}`);
     const target = join(backupsFolder(dataDir), manifest.id);
     if (existsSync(target)) throw new AnchorageError('CONFLICT', `Snapshot ${manifest.id} is here already`);
     await rename(unfinished, target);
@@ -65,11 +67,14 @@ export async function receiveArchive(dataDir: string, stream: Readable): Promise
   }
 }
 
-async function unpack(stream: Readable, folder: string): Promise<void> {
+/** @returns the names of its files. */
+async function unpack(stream: Readable, folder: string): Promise<string[]> {
   const entries = extract();
+  const names: string[] = [];
   const write = async ({ name, type, size }: Header, contents: Readable): Promise<void> => {
     if (type !== 'file' || !ENTRY.test(name)) throw refuse(`${JSON.stringify(name)} is no file of a snapshot`);
     if (name === MANIFEST && (size ?? 0) > MANIFEST_BYTES_MAX) throw refuse('its manifest is too large');
+    names.push(name);
     const path = join(folder, name);
     await mkdir(dirname(path), { recursive: true });
     await pipeline(contents, createWriteStream(path, { flags: 'wx', flush: true }));
@@ -85,6 +90,7 @@ async function unpack(stream: Readable, folder: string): Promise<void> {
   });
   try {
     await pipeline(stream, entries);
+    return names;
   } catch (error) {
     const { code } = error as { code?: string };
     // tar-stream's own errors have no code: not a tar file, or one that was cut off.

@@ -108,6 +108,14 @@ describe('what is no whole snapshot leaves nothing behind', () => {
       { 'manifest.json': manifestOf('x/../../../victim') },
       /none of ours/,
     ],
+    [
+      'a file that the manifest does not name',
+      {
+        'manifest.json': manifestOf('docs').replace(/"collections":.*/, '"collections":[]}'),
+        'collections/docs/documents.sqlite': 'x',
+      },
+      /does not name collections\/docs\/documents.sqlite/,
+    ],
     ['a manifest with a collection without rows', { 'manifest.json': manifestOf('docs') }, /docs has no documents/],
   ])('%s', async (_, entries, message) => expectRefused(await tarOf(entries as Record<string, string>), message));
 
