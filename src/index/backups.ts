@@ -17,7 +17,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { constants, copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
@@ -48,6 +48,7 @@ const ManifestSchema = Type.Object({
   ),
 });
 export type BackupManifest = Static<typeof ManifestSchema>;
+export type BackedUpCollection = BackupManifest['collections'][number];
 const manifestSchema = Compile(ManifestSchema);
 
 export interface BackupSummary extends Omit<BackupManifest, 'files'> {
@@ -102,9 +103,9 @@ export function summaryOf({ files, ...manifest }: BackupManifest): BackupSummary
 export interface BackupContents {
   readonly id: string;
   readonly now: Date;
-  readonly collections: BackupManifest['collections'];
-  /** Writes one collection's files into the folder. */
-  readonly write: (name: string, folder: string) => Promise<void>;
+  readonly names: readonly string[];
+  /** Writes one collection's files into the folder; undefined of one that is there no more. */
+  readonly write: (name: string, folder: string) => Promise<BackedUpCollection | undefined>;
 }
 
 /** @throws AnchorageError STORAGE_FULL; what fails leaves nothing behind. */
@@ -123,12 +124,15 @@ export async function makeBackup(dataDir: string, contents: BackupContents): Pro
 }
 
 async function writeFiles(unfinished: string, contents: BackupContents): Promise<BackupManifest> {
-  const { id, now, collections } = contents;
-  for (const { name } of collections) {
+  const { id, now, names } = contents;
+  const collections: BackedUpCollection[] = [];
+  for (const name of names) {
     const folder = join(unfinished, 'collections', name);
     await mkdir(folder, { recursive: true });
-    await contents.write(name, folder);
-    syncFolderNow(folder);
+    const collection = await contents.write(name, folder);
+    if (collection) collections.push(collection);
+    else await rm(folder, { recursive: true });
+    syncFolderNow(dirname(folder));
   }
   const files: Record<string, BackedUpFile> = {};
   for (const path of await filesBelow(unfinished)) files[path] = await fileEntry(join(unfinished, path));

@@ -8,6 +8,7 @@ import { AnchorageError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import { archiveOf, receiveArchive } from './backup-archive.js';
 import {
+  type BackedUpCollection,
   type BackupSummary,
   deleteBackup,
   listBackups,
@@ -167,12 +168,11 @@ export class Collections {
   /** A consistent copy of every collection, made while they serve. @throws AnchorageError STORAGE_FULL. */
   async backUp(): Promise<BackupSummary> {
     const now = new Date();
-    const infos = await Promise.all(this.list().map((collection) => collection.info()));
     const manifest = await makeBackup(this.options.dataDir, {
       id: `${now.toISOString().replace(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`,
       now,
-      collections: infos.map(({ name, documents, sequence }) => ({ name, documents, sequence })),
-      write: (name, folder) => this.writeBackup(name, folder),
+      names: this.list().map(({ name }) => name),
+      write: (name, folder) => this.turns.take([name], () => this.writeBackup(name, folder)),
     });
     return summaryOf(manifest);
   }
@@ -222,13 +222,17 @@ export class Collections {
   }
 
   /** The graph goes first: rows may be newer than a graph, never older. */
-  private async writeBackup(name: string, folder: string): Promise<void> {
-    const { of } = this.get(name);
+  private async writeBackup(name: string, folder: string): Promise<BackedUpCollection | undefined> {
+    const collection = this.byName.get(name);
+    if (!collection) return undefined;
+    const { documents, sequence } = await collection.info();
+    const { of } = collection;
     await this.threads.searcher.call('snapshot', of);
     const file = snapshotFile(of.generation);
     const graph = join(collectionFolder(this.options.dataDir, name), file);
     if (existsSync(graph)) await copyFile(graph, join(folder, file), constants.COPYFILE_FICLONE);
     await this.threads.writer.call('backup', { name, file: join(folder, 'documents.sqlite') });
+    return { name, documents, sequence };
   }
 
   private async swapIn(name: string): Promise<void> {

@@ -87,16 +87,30 @@ test('two restorations at once follow one another', async () => {
   expect(await collections.get('docs').info()).toMatchObject({ documents: 20 });
 });
 
+test('a collection that is deleted while a copy is made is in it whole, or not at all', async () => {
+  const collections = await openCollections(temporaryFolder(), { graphFrom: 50 });
+  const names = ['a', 'b', 'c', 'd'];
+  for (const name of names) await (await collections.put(name, {}, MODEL)).upsert(documents(0, 100));
+  const copying = collections.backUp();
+  await Promise.all([...names].reverse().map((name) => collections.delete(name)));
+  const { id, collections: held } = await copying;
+  expect(held.length).toBeLessThan(names.length);
+  await collections.restore(id);
+  expect(collections.list().map(({ name }) => name)).toEqual(held.map(({ name }) => name));
+  for (const collection of collections.list()) expect(await collection.info()).toMatchObject({ documents: 100 });
+});
+
 test('a copy that the disk refuses leaves nothing behind', async () => {
   const dataDir = temporaryFolder();
-  const write = async (name: string, folder: string): Promise<void> => {
+  const write = async (name: string, folder: string) => {
     appendFileSync(join(folder, 'documents.sqlite'), 'x');
     if (name === 'b') throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    return { name, documents: 1, sequence: 1 };
   };
   const made = makeBackup(dataDir, {
     id: '20260101T000000Z-abcdef',
     now: new Date(),
-    collections: ['a', 'b'].map((name) => ({ name, documents: 1, sequence: 1 })),
+    names: ['a', 'b'],
     write,
   });
   await expect(made).rejects.toMatchObject({ code: 'STORAGE_FULL', message: expect.stringContaining('ENOSPC') });
