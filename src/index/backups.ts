@@ -17,7 +17,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { constants, copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
@@ -130,9 +130,12 @@ async function writeFiles(unfinished: string, contents: BackupContents): Promise
     const folder = join(unfinished, 'collections', name);
     await mkdir(folder, { recursive: true });
     const collection = await contents.write(name, folder);
-    if (collection) collections.push(collection);
-    else await rm(folder, { recursive: true });
-    syncFolderNow(dirname(folder));
+    if (!collection) {
+      await rm(folder, { recursive: true });
+      continue;
+    }
+    collections.push(collection);
+    syncFolderNow(folder);
   }
   const files: Record<string, BackedUpFile> = {};
   for (const path of await filesBelow(unfinished)) files[path] = await fileEntry(join(unfinished, path));
