@@ -48,7 +48,7 @@ from trainer.packed_texts import PackedTexts, packed_texts
 from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 from trainer.run_log import RunLog
 from trainer.training_model import card_head
-from trainer.wanted_states import CHUNK_TOKENS, Further, Reader, WantedStates, means, open_teachers, sums
+from trainer.wanted_states import CHUNK_TOKENS, Further, KeptStates, Reader, WantedStates, means, open_teachers, sums
 
 WARMUP = 0.03  # share of the steps
 GAMMA_LEARNING_RATE = 0.01
@@ -147,11 +147,11 @@ class Student:
         ends = [*arguments.keep[1:], self.whole.layers.count]
         self.places = {own + 1: place for own, place in enumerate(ends) if (len(ends) - 1 - own) % 2 == 0}
         teachers = open_teachers(arguments.also, self.whole)
-        again = arguments.tokens > len(texts.ids)
+        again, places = arguments.tokens > len(texts.ids), list(self.places.values())
         if again:
-            _check_disk(arguments.output, WantedStates.bytes(texts, len(self.places), self.layers.dimensions))
+            _check_disk(arguments.output, KeptStates.bytes(texts, len(places), self.layers.dimensions))
         further = Further(teachers, self.whole, texts, arguments.output / "further.npz") if teachers else None
-        self.wanted = WantedStates(self.whole, further, list(self.places.values()), texts, arguments.output if again else None)
+        self.wanted = KeptStates(further, places, texts, self.layers.dimensions, arguments.output) if again else WantedStates(further, places, texts)
         self.workers = [Worker(self.packing, [self.whole, *(reader for reader, _ in teachers)], arguments.max_tokens) for _ in range(arguments.threads)]
         self.weights = [nn.Parameter(part) for part in self.layers.parts(self.layers.weights)]
         self.gamma_logit = nn.Parameter(model[1].gamma_logit.detach().clone())

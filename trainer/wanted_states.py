@@ -81,38 +81,45 @@ class Further:
 
 
 class WantedStates:
-    """With a `folder` computed once a text, and kept there: [tokens of all texts, places, dimensions] in bfloat16."""
+    """Computed when they are asked for."""
 
-    def __init__(self, whole: Reader, further: Further | None, places: Sequence[int], texts: PackedTexts, folder: Path | None) -> None:
-        self.whole, self.further, self.places, self.texts, self.states = whole, further, list(places), texts, None
-        if folder is None:
-            return
-        path, self._known_path = folder / "wanted.bf16", folder / "known.npy"
-        shape = (len(texts.ids), len(self.places), whole.layers.dimensions)
-        self.states = np.memmap(path, np.int16, "r+" if path.is_file() else "w+", shape=shape)
-        self.known = np.load(self._known_path) if self._known_path.is_file() else np.zeros(len(texts), bool)
+    def __init__(self, further: Further | None, places: Sequence[int], texts: PackedTexts) -> None:
+        self.further, self.places, self.texts = further, list(places), texts
 
     def __call__(self, rows: Sequence[int], embedded: Tensor, runs: Sequence[Run]) -> Tensor:
         """[places, tokens, dimensions] in bfloat16 of a chunk; `runs` are the whole's and the further teachers'."""
-        if self.states is not None and self.known[rows].all():
-            return torch.from_numpy(np.concatenate([self.states[self.texts.span(row)] for row in rows])).view(torch.bfloat16).transpose(0, 1).contiguous()
         lengths = self.texts.lengths(rows)
         states = runs[0].forward(embedded, lengths)[0][self.places, : len(embedded)]
         if self.further:
             moved = self.further(rows, runs[1:]) * means(states[-1], lengths).norm(dim=1, keepdim=True)
             states[-1] = (states[-1].float() + torch.repeat_interleave(moved, torch.tensor(lengths), dim=0)).bfloat16()
-        if self.states is None:
-            return states
+        return states
+
+    def save(self) -> None:
+        """Nothing is kept."""
+
+
+class KeptStates(WantedStates):
+    """Of every text computed once, and kept on the disk: [tokens of all texts, places, dimensions] in bfloat16."""
+
+    def __init__(self, further: Further | None, places: Sequence[int], texts: PackedTexts, dimensions: int, folder: Path) -> None:
+        super().__init__(further, places, texts)
+        path, self._known_path = folder / "wanted.bf16", folder / "known.npy"
+        self.states = np.memmap(path, np.int16, "r+" if path.is_file() else "w+", shape=(len(texts.ids), len(self.places), dimensions))
+        self.known = np.load(self._known_path) if self._known_path.is_file() else np.zeros(len(texts), bool)
+
+    def __call__(self, rows: Sequence[int], embedded: Tensor, runs: Sequence[Run]) -> Tensor:
+        if self.known[rows].all():
+            return torch.from_numpy(np.concatenate([self.states[self.texts.span(row)] for row in rows])).view(torch.bfloat16).transpose(0, 1).contiguous()
+        states = super().__call__(rows, embedded, runs)
         every = states.transpose(0, 1).contiguous().view(torch.int16).numpy()
-        for row, own in zip(rows, np.split(every, np.cumsum(lengths)[:-1]), strict=True):
+        for row, own in zip(rows, np.split(every, np.cumsum(self.texts.lengths(rows))[:-1]), strict=True):
             self.states[self.texts.span(row)] = own
         self.known[rows] = True
         return states
 
     def save(self) -> None:
         """What is known is on the disk before it is said to be."""
-        if self.states is None:
-            return
         self.states.flush()
         own = self._known_path.with_suffix(".part.npy")
         np.save(own, self.known)

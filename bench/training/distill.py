@@ -63,8 +63,9 @@ def main() -> None:
 
 def make_texts(arguments: argparse.Namespace, whole: Path, part: int, drawn: Path) -> None:
     program, texts = Path(__file__).with_name("distillation_texts.py"), arguments.output / "texts"
-    subprocess.run([sys.executable, str(program), "--plan", "large", "--data", str(arguments.data), "--wordnet", str(arguments.wordnet), "--sources", str(arguments.sources),
-                    "--tokenizer", str(whole / "tokenizer.json"), "--output", str(texts)], check=True)
+    if not (texts / "texts.md").is_file():  # written behind all others
+        subprocess.run([sys.executable, str(program), "--plan", "large", "--data", str(arguments.data), "--wordnet", str(arguments.wordnet), "--sources", str(arguments.sources),
+                        "--tokenizer", str(whole / "tokenizer.json"), "--output", str(texts)], check=True)
     staging = drawn.with_name("drawn.new")
     subprocess.run([sys.executable, str(program), "--drawn-from", str(texts), "--part", str(part), "--output", str(staging)], check=True)
     staging.rename(drawn)

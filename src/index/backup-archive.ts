@@ -53,9 +53,7 @@ export async function receiveArchive(dataDir: string, stream: Readable): Promise
   const unfinished = join(backupsFolder(dataDir), `.new-${randomBytes(6).toString('hex')}`);
   try {
     const names = await unpack(stream, unfinished);
-    const manifest = await wholeManifest(unfinished);
-    const stranger = names.find((name) => name !== MANIFEST && !Object.hasOwn(manifest.files, name));
-    if (stranger) throw refuse(`its manifest does not name ${stranger}`);
+    const manifest = await wholeManifest(unfinished, names);
     const target = join(backupsFolder(dataDir), manifest.id);
     if (existsSync(target)) throw new AnchorageError('CONFLICT', `Snapshot ${manifest.id} is here already`);
     await rename(unfinished, target);
@@ -99,7 +97,7 @@ async function unpack(stream: Readable, folder: string): Promise<string[]> {
   }
 }
 
-async function wholeManifest(folder: string): Promise<BackupManifest> {
+async function wholeManifest(folder: string, names: readonly string[]): Promise<BackupManifest> {
   const path = join(folder, MANIFEST);
   if (!existsSync(path)) throw refuse('it has no manifest.json');
   const manifest = parseManifest(await readFile(path, 'utf8'));
@@ -110,6 +108,8 @@ async function wholeManifest(folder: string): Promise<BackupManifest> {
     if (!existsSync(file)) throw refuse(`${name} is missing`);
     if ((await fileEntry(file)).sha256 !== sha256) throw refuse(`${name} has another SHA-256 than its manifest says`);
   }
+  const stranger = names.find((name) => name !== MANIFEST && !Object.hasOwn(manifest.files, name));
+  if (stranger) throw refuse(`its manifest does not name ${stranger}`);
   for (const { name } of manifest.collections) {
     if (!Object.hasOwn(manifest.files, `collections/${name}/documents.sqlite`))
       throw refuse(`${name} has no documents`);

@@ -7,14 +7,15 @@ import { AnchorageError } from '../errors.js';
 import type { App } from './app.js';
 
 export const JSON_TYPE = 'application/json';
+const JSON_ALONE = { [JSON_TYPE]: {} };
 
 /** Every route takes JSON, or the types that its schema lists; whether there has to be a body is its own affair. */
 export function registerMediaTypes(app: App): void {
   app.addHook('preValidation', ({ body, mediaType = '', routeOptions }, _reply, done) => {
     const schema = routeOptions.schema?.body as { content?: object } | undefined;
-    const listed = Object.keys(schema?.content ?? { [JSON_TYPE]: schema });
-    if (body === undefined || !schema || listed.includes(mediaType)) return done();
-    const message = `a body of ${listed.join(' or ')} is expected, not of ${mediaType}`;
+    const listed = schema?.content ?? JSON_ALONE;
+    if (body === undefined || !schema || Object.hasOwn(listed, mediaType)) return done();
+    const message = `a body of ${Object.keys(listed).join(' or ')} is expected, not of ${mediaType}`;
     done(new AnchorageError('UNSUPPORTED_MEDIA_TYPE', message));
   });
 }

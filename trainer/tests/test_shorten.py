@@ -20,7 +20,7 @@ from trainer.interruption import Interrupted
 from trainer.model import PoolingChoice, load_model, new_model
 from trainer.packed_texts import PackedTexts, packed_texts
 from trainer.tests.tiny import WORDS, tiny_bert
-from trainer.wanted_states import Further, Reader
+from trainer.wanted_states import Further, KeptStates, Reader
 
 WIDE = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
 
@@ -113,7 +113,7 @@ def test_a_run_begins_where_another_ended(tmp_path: Path, texts: Path) -> None:
 
 def test_states_of_texts_that_come_once_are_not_kept(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny_bert(tmp_path / "base", **WIDE)
-    monkeypatch.setattr(shorten.Student, "save", lambda self, path, step: kept.append(self.wanted.states is not None))
+    monkeypatch.setattr(shorten.Student, "save", lambda self, path, step: kept.append(isinstance(self.wanted, KeptStates)))
     kept: list[bool] = []
     for tokens in (800, 12_000):
         shorten.run(arguments(base, texts, tmp_path / str(tokens), tokens=tokens))
