@@ -15,7 +15,7 @@ DistilBERT's, arXiv 1910.01108). The loss of a step, over its tokens and texts:
     L = states / K sum over K places k of mean |S_k - T_k|^2 / var(T_k)  +  vectors mean (1 - cos(e_S, e_T))
 
 S_k are the student's states behind its last layer and every second one before, T_k the whole's behind the layer before the next that is kept, the last at the end;
-e_S is the student's embedding under ATA and e_T the mean of the last T. --also moves the last T a little to where further teachers see a
+e_S is the student's embedding under its pooling and e_T the mean of the last T. --also moves the last T a little to where further teachers see a
 text (trainer/wanted_states.py). Token embeddings stay as they are. Matrices are trained by Muon, vectors by AdamW.
 
 One thread a core reads packed texts (trainer/bert_layers.py): on CPUs with AMX in C++, elsewhere in PyTorch, much slower.
@@ -53,16 +53,18 @@ from trainer.wanted_states import CHUNK_TOKENS, Further, KeptStates, Reader, Wan
 WARMUP = 0.03  # share of the steps
 GAMMA_LEARNING_RATE = 0.01
 # What the texts' states and their order follow from: a run goes on with the same alone.
-FIXED = ("encoder", "keep", "start", "also", "texts", "step_tokens", "max_tokens", "seed")
+FIXED = ("encoder", "keep", "pooling", "start", "also", "texts", "skip", "step_tokens", "max_tokens", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--keep", type=int, nargs="+", required=True, metavar="LAYER", help="numbers from 0; bench/training/layers.py finds them")
+    parser.add_argument("--pooling", choices=("ata", "mean", "cls"), default="ata", help="of the student; what it learns from is pooled by mean")
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="a model that this command made of the same layers: go on from it, over other texts")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, metavar="FOLDER")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--tokens", type=float, default=20e6, help="to learn from, however often each comes")
+    parser.add_argument("--skip", type=float, default=0, metavar="TOKENS", help="of the texts, in the seed's order: what the model of --start has seen of them")
     parser.add_argument("--also", action="append", default=[], metavar="FOLDER=SHARE", help="a further teacher, pooled by mean, of the encoder's tokenizer")
     parser.add_argument("--step-tokens", type=int, default=16_384)
     parser.add_argument("--max-tokens", type=int, default=256, help="of a text, which is cut there")
@@ -85,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     _keep_settings(arguments, output / "settings.json")
     texts = packed_texts(arguments.texts, arguments.encoder / "tokenizer.json", arguments.max_tokens, output / "texts.npz")
     emit("texts", texts=len(texts), tokens=len(texts.ids))
-    choice = PoolingChoice(mode="ata", gamma=arguments.gamma, learn_gamma=True)
+    choice = PoolingChoice(mode=arguments.pooling, gamma=arguments.gamma, learn_gamma=True)
     model = new_model(arguments.encoder, choice, arguments.max_tokens, keep_layers=arguments.keep)
     if arguments.start:
         _start(model, arguments.start)
@@ -98,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     log.resume(step)
     began = time.monotonic()
     with StopSignal() as stop, ThreadPoolExecutor(arguments.threads) as pool:
-        batches = texts.batches(arguments.step_tokens, arguments.seed, step)
+        batches = texts.batches(arguments.step_tokens, arguments.seed, math.ceil(arguments.skip / arguments.step_tokens) + step)
         while step < steps:
             rate = learning_rate(step, steps)
             found = student.step(next(batches), rate, pool)
@@ -147,20 +149,20 @@ class Student:
         ends = [*arguments.keep[1:], self.whole.layers.count]
         self.places = {own + 1: place for own, place in enumerate(ends) if (len(ends) - 1 - own) % 2 == 0}
         teachers = open_teachers(arguments.also, self.whole)
-        again, places = arguments.tokens > len(texts.ids), list(self.places.values())
+        again, places = arguments.skip + arguments.tokens > len(texts.ids), list(self.places.values())
         if again:
             _check_disk(arguments.output, KeptStates.bytes(texts, len(places), self.layers.dimensions))
         further = Further(teachers, self.whole, texts, arguments.output / "further.npz") if teachers else None
         self.wanted = KeptStates(further, places, texts, self.layers.dimensions, arguments.output) if again else WantedStates(further, places, texts)
         self.workers = [Worker(self.packing, [self.whole, *(reader for reader, _ in teachers)], arguments.max_tokens) for _ in range(arguments.threads)]
         self.weights = [nn.Parameter(part) for part in self.layers.parts(self.layers.weights)]
-        self.gamma_logit = nn.Parameter(model[1].gamma_logit.detach().clone())
+        self.gamma_logit = nn.Parameter(model[1].gamma_logit.detach().clone()) if arguments.pooling == "ata" else None
         self.optimizers = self._optimizers()
         self.variances = self._variances()
 
     @property
-    def gamma(self) -> float:
-        return float(nn.functional.softplus(self.gamma_logit.detach()))
+    def gamma(self) -> float | None:
+        return None if self.gamma_logit is None else float(nn.functional.softplus(self.gamma_logit.detach()))
 
     def step(self, rows: Sequence[int], rate: float, pool: ThreadPoolExecutor) -> Found:
         """One step over the texts of `rows`, at `rate` times the peak learning rate."""
@@ -179,7 +181,8 @@ class Student:
             worker.gradients.zero_()
         for weight, gradient in zip(self.weights, self.layers.parts(gradients), strict=True):
             weight.grad = gradient
-        self.gamma_logit.grad = torch.tensor(found.gamma_gradient)
+        if self.gamma_logit is not None:
+            self.gamma_logit.grad = torch.tensor(found.gamma_gradient)
         found.loss = self.arguments.states * found.states + self.arguments.vectors * found.vectors
         found.norm = float(torch.nn.utils.clip_grad_norm_(self.weights, 1.0))
         if not (math.isfinite(found.loss) and math.isfinite(found.norm)):
@@ -196,7 +199,7 @@ class Student:
     def save(self, path: Path, step: int) -> None:
         self.wanted.save()
         own = path.with_suffix(".part")
-        torch.save({"step": step, "weights": self.layers.weights, "gamma": self.gamma_logit.detach(), "optimizers": [one.state_dict() for one in self.optimizers]}, own)
+        torch.save({"step": step, "weights": self.layers.weights, "gamma": self.gamma_logit, "optimizers": [one.state_dict() for one in self.optimizers]}, own)
         own.replace(path)
 
     def resume(self, path: Path) -> int:
@@ -206,7 +209,8 @@ class Student:
         held = torch.load(path, weights_only=True)
         with torch.no_grad():
             self.layers.weights.copy_(held["weights"])
-            self.gamma_logit.copy_(held["gamma"])
+            if self.gamma_logit is not None:
+                self.gamma_logit.copy_(held["gamma"])
         for optimizer, state in zip(self.optimizers, held["optimizers"], strict=True):
             load_moments(optimizer, state)
         self.packing.take()
@@ -215,8 +219,9 @@ class Student:
     def trained(self) -> SentenceTransformer:
         """The model with what was learned."""
         self.layers.write_to(self.model[0].model)
-        with torch.no_grad():
-            self.model[1].gamma_logit.copy_(self.gamma_logit)
+        if self.gamma_logit is not None:
+            with torch.no_grad():
+                self.model[1].gamma_logit.copy_(self.gamma_logit)
         return self.model.eval()
 
     def _learn(self, worker: Worker, chunks: Sequence[Sequence[int]], tokens: int, texts: int) -> Found:
@@ -235,23 +240,32 @@ class Student:
                 found.states += factor * float(apart.square().sum())
                 state_gradients[place, :count] = apart * (2 * self.arguments.states * factor)
             last, taken = states[-1, :count].float().requires_grad_(), received[:, :count].clone().requires_grad_()
-            gamma = self.gamma_logit.detach().clone().requires_grad_()
-            pooled = weighed(last, taken, gamma, lengths)
+            gamma = None if self.gamma_logit is None else self.gamma_logit.detach().clone().requires_grad_()
+            pooled = self._pooled(last, taken, gamma, lengths)
             away = (1 - nn.functional.cosine_similarity(pooled, means(wanted[-1], lengths))).sum() / texts
             (self.arguments.vectors * away).backward()
             state_gradients[-1, :count] += last.grad
-            received_gradient[:, :count] = taken.grad
+            if gamma is not None:
+                received_gradient[:, :count] = taken.grad
+                found.gamma_gradient += float(gamma.grad)
             worker.student.backward(state_gradients, received_gradient, worker.gradients)
             found.vectors += away.item()
-            found.gamma_gradient += float(gamma.grad)
         return found
+
+    def _pooled(self, last: Tensor, received: Tensor, gamma_logit: Tensor | None, lengths: Sequence[int]) -> Tensor:
+        """[texts, dimensions], not of length 1, of packed tokens."""
+        if gamma_logit is not None:
+            return weighed(last, received, gamma_logit, lengths)
+        return means(last, lengths) if self.arguments.pooling == "mean" else last[torch.tensor([0, *lengths[:-1]]).cumsum(0)]
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         rate = self.arguments.learning_rate
         matrices, vectors = [weight for weight in self.weights if weight.dim() > 1], [weight for weight in self.weights if weight.dim() == 1]
         muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
         muon.param_groups[0]["peak"] = rate
-        rest = [{"params": vectors, "lr": rate, "peak": rate}, {"params": [self.gamma_logit], "lr": GAMMA_LEARNING_RATE, "peak": GAMMA_LEARNING_RATE}]
+        rest = [{"params": vectors, "lr": rate, "peak": rate}]
+        if self.gamma_logit is not None:
+            rest.append({"params": [self.gamma_logit], "lr": GAMMA_LEARNING_RATE, "peak": GAMMA_LEARNING_RATE})
         return [muon, torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
 
     def _variances(self) -> list[float]:
@@ -282,14 +296,17 @@ def _keep_settings(arguments: argparse.Namespace, path: Path) -> None:
 
 
 def _start(model: SentenceTransformer, folder: Path) -> None:
-    """Give `model` the layers and the gamma of the one in `folder`, which was shortened alike."""
+    """Give `model` the layers and the pooling of the one in `folder`, which was shortened alike."""
     began = load_model(folder)
     theirs, own = (BertLayers(one[0].model) for one in (began, model))
-    if not isinstance(began[1], AnchorTokenAwarePooling) or bytes(theirs.shape) != bytes(own.shape):
-        raise InputError(f"{folder} cannot be gone on from: it is no model of {own.count} layers of {own.dimensions} dimensions, pooled by ATA")
+    if _mode(began[1]) != _mode(model[1]) or bytes(theirs.shape) != bytes(own.shape):
+        raise InputError(f"{folder} cannot be gone on from: it is no model of {own.count} layers of {own.dimensions} dimensions, pooled by {_mode(model[1])}")
     theirs.write_to(model[0].model)
-    with torch.no_grad():
-        model[1].gamma_logit.copy_(began[1].gamma_logit)
+    model[1].load_state_dict(began[1].state_dict())
+
+
+def _mode(pooling: nn.Module) -> str:
+    return "ata" if isinstance(pooling, AnchorTokenAwarePooling) else getattr(pooling, "pooling_mode", type(pooling).__name__)
 
 
 def _check_disk(folder: Path, needed: int) -> None:
@@ -305,12 +322,13 @@ def _publish(model: SentenceTransformer, student: Student, arguments: argparse.N
     facts |= {"tokens": int(arguments.tokens), "gamma": student.gamma, "versions": {"trainer": __version__, "torch": torch.__version__},
               "settings": json.loads(json.dumps(vars(arguments), default=str))}
     save_model(student.trained(), output / "model")
+    pooling = f"{arguments.pooling} pooling" if student.gamma is None else (
+        f"ATA pooling (gamma {student.gamma:.3f}; `trust_remote_code=True` lets sentence-transformers run its module, which lies beside the weights)")
     (output / "model" / "README.md").write_text(f"""{card_head(arguments.license)}
 # {output.name}
 
 {len(arguments.keep)} of {student.whole.layers.count} layers of {arguments.encoder.name} ({', '.join(map(str, arguments.keep))}), which learned the hidden states of all of them from
-{facts['tokens']:,} tokens of {facts['texts']:,} texts, under ATA pooling (gamma {student.gamma:.3f}). `trust_remote_code=True` lets sentence-transformers run the pooling's
-module, which lies beside the weights. Settings and versions: run.json of the run.
+{facts['tokens']:,} tokens of {facts['texts']:,} texts, under {pooling}. Settings and versions: run.json of the run.
 """, encoding="utf-8")
     (output / "run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for name in ("wanted.bf16", "known.npy"):

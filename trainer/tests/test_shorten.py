@@ -111,6 +111,32 @@ def test_a_run_begins_where_another_ended(tmp_path: Path, texts: Path) -> None:
         shorten.run(arguments(base, texts, tmp_path / "none", start=base, tokens=800))
 
 
+def test_a_run_passes_over_what_its_start_has_seen(tmp_path: Path, texts: Path) -> None:
+    base = tiny_bert(tmp_path / "base", **WIDE)
+    seen: dict[str, list[list[int]]] = {}
+    step = shorten.Student.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shorten.Student, "step", lambda self, rows, *given: seen.setdefault(self.arguments.output.name, []).append(list(rows)) or step(self, rows, *given))
+        shorten.run(arguments(base, texts, tmp_path / "through", tokens=2000))
+        shorten.run(arguments(base, texts, tmp_path / "first", tokens=800))
+        shorten.run(arguments(base, texts, tmp_path / "second", start=tmp_path / "first" / "model", skip=800, tokens=1200))
+    assert seen["first"] + seen["second"] == seen["through"]
+    assert len(seen["second"]) == 3
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_shortened_encoder_can_be_pooled_otherwise(tmp_path: Path, texts: Path, pooling: str) -> None:
+    base = tiny_bert(tmp_path / "base", **WIDE)
+    shorten.run(arguments(base, texts, tmp_path / "out", pooling=pooling))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert np.mean([line["loss"] for line in lines[-5:]]) < 0.75 * lines[0]["loss"]
+    assert load_model(tmp_path / "out" / "model")[1].pooling_mode == pooling
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["gamma"] is None
+    shorten.run(arguments(base, texts, tmp_path / "more", pooling=pooling, start=tmp_path / "out" / "model", tokens=400))
+    with pytest.raises(InputError, match="pooled by ata"):
+        shorten.run(arguments(base, texts, tmp_path / "other", start=tmp_path / "out" / "model", tokens=400))
+
+
 def test_states_of_texts_that_come_once_are_not_kept(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny_bert(tmp_path / "base", **WIDE)
     monkeypatch.setattr(shorten.Student, "save", lambda self, path, step: kept.append(isinstance(self.wanted, KeptStates)))

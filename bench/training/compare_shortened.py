@@ -1,0 +1,47 @@
+"""The default model's training at a smaller scale under ATA, mean and [CLS] pooling: the same layers, texts, order and steps, judged side by side.
+
+    python bench/training/compare_shortened.py --encoder FOLDER --keep 0 2 6 8 9 10 --texts FOLDER --data FOLDER --output FOLDER [--tokens 3e6]
+
+What is learned is the same for all: the states of the whole, and its embedding pooled by mean. What is finished is kept, and a run that was stopped goes
+on. Left in the output: a folder of `trainer shorten` a pooling, and evaluation/, each paired with mean.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from distill import SETS
+
+ROOT = Path(__file__).parents[2]
+POOLINGS = ("mean", "ata", "cls")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("encoder", "texts", "data", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--keep", type=int, nargs="+", required=True)
+    parser.add_argument("--tokens", type=float, default=3e6, help="of a run")
+    parser.add_argument("--step-tokens", type=int, default=16_384)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
+    parser.add_argument("--queries-max", type=int, default=1000)
+    parser.add_argument("--documents-max", type=int, default=1500)
+    given = parser.parse_args()
+    for pooling in POOLINGS:
+        if not (given.output / pooling / "run.json").is_file():
+            command("shorten", "--encoder", given.encoder, "--keep", *given.keep, "--texts", given.texts, "--tokens", given.tokens, "--step-tokens", given.step_tokens,
+                    "--threads", given.threads, "--pooling", pooling, "--output", given.output / pooling)
+    encoders = {**{pooling: given.output / pooling / "model" for pooling in POOLINGS}, "whole": given.encoder}
+    command("evaluate", *(part for name, folder in encoders.items() for part in ("--encoder", f"{name}={folder}")),
+            *(part for name in given.sets for part in ("--set", given.data / "eval" / name)), "--precision", "bf16",
+            "--queries-max", given.queries_max, "--documents-max", given.documents_max, "--output", given.output / "evaluation")
+
+
+def command(*words: object) -> None:
+    subprocess.run([sys.executable, "-m", "trainer", *map(str, words)], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main()
