@@ -11,11 +11,14 @@ import json
 import platform
 import random
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 
+import distillation_facts as facts
 import distillation_sources as read
 from distillation_formats import TOKENS, chunks
 from distillation_sources import Folders, Source
@@ -99,13 +102,24 @@ LARGE = {
     "more-code": Source("what a function does, the function", CODE_LICENCES, at(*MORE_CODE), read.all_code(MORE_CODE), 35_000, cut=False, code=True),
     "docstrings": Source("a function or class, what its docstring says at length", CODE_LICENCES, "as of more-code", read.all_docstrings(MORE_CODE)),
     "interviews": Source("questions of job interviews about the web, answers", "MIT", at(*INTERVIEWS), read.pages(INTERVIEWS)),
+    "articles": Source("sections of articles: arts, countries, films, music, sports and others", "Apache-2.0", at("emorynlp/selqa"), facts.articles),
+    "people": Source("passages about people", "Apache-2.0; MIT", at("google-research-datasets/gap-coreference", "diffbot/knowledge-net"), facts.people),
+    "sentences": Source("sentences of articles, by what they relate or their field", "MIT", at("thunlp/FewRel", "zliucr/CrossNER"), facts.sentences, cut=False),
+    "encyclopedia": Source("long articles of an encyclopedia of 1911", "public domain", at("ahaspel/britannica-edition"), facts.encyclopedia),
+    "statements": Source("true and false statements about people, places, sports", "MIT",
+                         at("yasumasaonoe/creak", "eladsegal/strategyqa", "wenhuchen/Table-Fact-Checking", "wenhuchen/LogicNLG"), facts.statements, cut=False),
+    "questions": Source("questions about people, places, works", "CC BY 4.0; MIT",
+                        at("brmson/dataset-factoid-webquestions", "wenhuchen/HybridQA", "wenhuchen/OTT-QA", "eladsegal/strategyqa"), facts.questions, cut=False),
+    "captions": Source("what is seen in photographs and heard in videos", "CC BY 4.0; MIT", at("lil-lab/nlvr", "cdjkim/audiocaps"), facts.captions, cut=False),
+    "short-sentences": Source("short everyday sentences", "CC BY 2.0 FR", "Tatoeba, in " + at("xxxmian/MT-Transformer"), facts.short_sentences, cut=False),
 }
 # Of which so many thousand tokens, by a guess from their words, are the texts that six layers were trained over.
 DRAWN = {"code": 480, "more-code": 150, "commented": 150, "docstrings": 120, "how-tos": 180, "interviews": 70.2, "documentation": 270, "windows": 90, "proposals": 132,
          "pairs-arxiv_title_abstract": 270, "pairs-scitldr": 78, "pairs-medquad": 210, "pubmed": 132, "diseases": 60, "pairs-tldr": 78, "pairs-selqa": 57.6,
          "dictionary": 180, "utterances": 168, "spoken-sentences": 132, "turns": 30, "factbook": 78, "books": 270, "stories": 78, "textbooks": 270, "prose": 210,
          "recipes": 36, "word-problems": 60}
-PART_1 = 6  # times as much
+LATER = ("articles", "people", "sentences", "encyclopedia", "statements", "questions", "captions", "short-sentences")  # all of them, in part 2
+PARTS = (1, 6, 0.9)  # times as much
 WORD_TOKENS, CODE_WORD_TOKENS = 1.35, 1.6 * 1.35
 TOKENS_KEPT = (3, 256)  # special ones counted
 RUN = 12  # words in a row that a text may not have in common with an evaluation set
@@ -161,14 +175,16 @@ def write(tokenizer: Tokenizer, folders: Folders, output: Path) -> None:
 
 
 def draw(large: Path, output: Path, part: int) -> None:
-    """Some of each file of `large`: part 0 as DRAWN has it, part 1 the PART_1 times as much behind that, or what there is."""
+    """Some of each file of `large`: part 0 as DRAWN has it, the others PARTS times as much behind those before, or what there is; part 2 LATER, too."""
+    for name in LATER if part == 2 else ():
+        shutil.copyfile(large / f"{name}.jsonl.gz", output / f"{name}.jsonl.gz")
     for name, thousands in DRAWN.items():
         records = list(gzip.open(large / f"{name}.jsonl.gz", "rt", encoding="utf-8"))
         random.Random(5).shuffle(records)
         factor = CODE_WORD_TOKENS if "code" in name or name == "commented" else WORD_TOKENS
         ends, tokens, count = [], 0.0, 0
-        for most in (1000 * thousands, 1000 * thousands * (1 + PART_1)):
-            while count < len(records) and tokens <= most:
+        for times in accumulate(PARTS):
+            while count < len(records) and tokens <= 1000 * thousands * times:
                 tokens += sum(factor * len(text.split()) + 2 * factor / WORD_TOKENS for text in json.loads(records[count]).values())
                 count += 1
             ends.append(count)

@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--plan", choices=("default", "large"), default="default")
     parser.add_argument("--drawn-from", type=Path, metavar="FOLDER", help="of --plan large; nothing else is needed")
-    parser.add_argument("--part", type=int, choices=(0, 1), default=0, help="of --drawn-from")
+    parser.add_argument("--part", type=int, choices=(0, 1, 2), default=0, help="of --drawn-from")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.drawn_from:

@@ -1,9 +1,9 @@
 """Every table about ATA, graded negatives and the default model, from one command; what is finished is kept, so the same command goes on.
 
-    python bench/training/tables.py --base MODEL --model MODEL --version VERSION --teacher MODEL [--encoder NAME=FOLDER …] --records FILE --data FOLDER --output FOLDER
+    python bench/training/tables.py --base MODEL --model MODEL --version VERSION --teacher MODEL [--encoder NAME=FOLDER …] --records FILE --texts FOLDER --data FOLDER --output FOLDER
 
 --model is the trained folder and --version its int8 version (distill.py leaves both); --teacher and --encoder are folders of `trainer base`; --records is
-the train.jsonl of a synthesized data set (bench/synthesis). Left in the output: a folder a part, and tables.md, all of them.
+the train.jsonl of a synthesized data set (bench/synthesis), --texts what compare_shortened.py learns from. Left in the output: a folder a part, and tables.md, all of them.
 
 | part | shows |
 |---|---|
@@ -11,6 +11,7 @@ the train.jsonl of a synthesized data set (bench/synthesis). Left in the output:
 | dimensions | its first 256, 128 and 64 dimensions |
 | gammas | ATA without any training, against mean and [CLS] |
 | poolings | mean, [CLS] and ATA under the same training, three seeds |
+| shortened | the same three under the default model's own training |
 | negatives | with and without graded negatives, orders of hardness, EGA, three seeds |
 """
 
@@ -19,20 +20,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distill import SETS
+from distill import LAYERS, SETS
 
 HERE = Path(__file__).parent
 DIMENSIONS = (256, 128, 64)
+STEP_TOKENS = 16_384
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, of in (("base", "what the model was trained from"), ("model", "the trained model"), ("version", "its int8 version"), ("teacher", "what it learned from"),
-                     ("records", "train.jsonl of a synthesized data set"), ("data", "folder with train/ and eval/"), ("output", "folder of the tables")):
+                     ("records", "train.jsonl of a synthesized data set"), ("texts", "folder of texts to shorten the teacher over"), ("data", "folder with train/ and eval/"), ("output", "folder of the tables")):
         parser.add_argument(f"--{name}", type=Path, required=True, help=of)
     parser.add_argument("--encoder", action="append", default=[], metavar="NAME=FOLDER", help="one more encoder to pool by every gamma")
-    parser.add_argument("--only", nargs="+", choices=("model", "dimensions", "gammas", "poolings", "negatives"), help="these parts alone")
+    parser.add_argument("--only", nargs="+", choices=("model", "dimensions", "gammas", "poolings", "shortened", "negatives"), help="these parts alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, default=80, help="of each short training; the shortened models get twice as many")
     parser.add_argument("--queries-max", type=int, default=1000)
     parser.add_argument("--documents-max", type=int, default=2500)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16")
@@ -64,10 +67,12 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[list[object], Path]]:
     for name, folder in (("base", base), ("teacher", given.teacher.absolute()), *others):
         parts[f"gammas-{name}"] = ([HERE / "gammas.py", "--encoder", f"{name}={folder}", "--data", data, "--output", output / "gammas", *limits],
                                    output / "gammas" / name / "evaluation.md")
-    study = ["--base", base, "--data", data, "--seeds", *given.seeds, "--precision", given.precision, "--queries-max", given.queries_max]
-    parts["poolings"] = ([HERE / "compare_poolings.py", *study, "--documents-max", 1000, "--max-tokens", 96, "--output", output / "poolings"],
+    study = ["--base", base, "--data", data, "--seeds", *given.seeds, "--precision", given.precision, "--steps", given.steps, "--queries-max", given.queries_max]
+    parts["poolings"] = ([HERE / "compare_poolings.py", *study, "--documents-max", min(given.documents_max, 1000), "--max-tokens", 96, "--output", output / "poolings"],
                          output / "poolings" / "summary.md")
-    parts["negatives"] = ([HERE.parent / "synthesis" / "ablation.py", *study, "--documents-max", 800, "--records", given.records.absolute(), "--output", output / "negatives"],
+    parts["shortened"] = ([HERE / "compare_shortened.py", "--encoder", given.teacher.absolute(), "--keep", *LAYERS, "--texts", given.texts.absolute(), "--data", data,
+                           "--tokens", 2 * given.steps * STEP_TOKENS, *limits[:4], "--output", output / "shortened"], output / "shortened" / "evaluation" / "evaluation.md")
+    parts["negatives"] = ([HERE.parent / "synthesis" / "ablation.py", *study, "--documents-max", min(given.documents_max, 800), "--records", given.records.absolute(), "--output", output / "negatives"],
                           output / "negatives" / "summary.md")
     return parts
 

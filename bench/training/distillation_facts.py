@@ -1,0 +1,118 @@
+"""Readers of what people write about the people, places, films, teams and pictures of the world: questions, statements, captions, articles.
+
+The sources that distillation_sources.py reads are strong in science, software and books; on sentences of these kinds a student trained over them was two to
+three times as far from its teachers. Labels and answers are not read.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from distillation_sources import Folders, Pairs
+
+NOTE = re.compile(r"«FN:.*?«/FN»")  # of the encyclopedia's own marks
+MARK = re.compile(r"«[^»]*»")
+ARTICLE_WORDS = (40, 150)  # of a passage
+
+
+def articles(folders: Folders) -> Pairs:
+    """Sections of articles as lists of sentences."""
+    for name in ("dev", "test"):
+        for section in _json(folders.sources / f"emorynlp/selqa/ass/selqa-ass-{name}.json"):
+            yield f"{section['article']}, {section['section']}", " ".join(section["candidates"])
+            yield from pairwise(section["candidates"])
+
+
+def people(folders: Folders) -> Pairs:
+    """Passages about people, from articles and from a knowledge graph's sources."""
+    for name in ("development", "test", "validation"):
+        for row in _rows(folders.sources / f"google-research-datasets/gap-coreference/gap-{name}.tsv", "excel-tab"):
+            yield row["URL"].rpartition("/")[2].replace("_", " "), row["Text"]
+    for line in (folders.sources / "diffbot/knowledge-net/dataset/test-no-facts.json").read_text(encoding="utf-8").splitlines():
+        title, _, text = json.loads(line)["documentText"].partition("\n\n")
+        yield title, " ".join(text.split())
+
+
+def sentences(folders: Folders) -> Pairs:
+    """Of articles, about the same relation of two things, or of one field."""
+    for found in _json(folders.sources / "thunlp/FewRel/data/val_wiki.json").values():
+        yield from _neighbours(_written(one["tokens"]) for one in found)
+    for path in sorted((folders.sources / "zliucr/CrossNER/ner_data").glob("*/*.txt")):
+        lines = path.read_text(encoding="utf-8").split("\n\n")
+        yield from _neighbours(_written([token.split("\t")[0] for token in line.splitlines()]) for line in lines)
+
+
+def encyclopedia(folders: Folders) -> Pairs:
+    """Articles of the Encyclopaedia Britannica's 11th edition."""
+    for path in sorted((folders.sources / "ahaspel/britannica-edition/tests/snapshots/render").glob("*.input.json")):
+        article = _json(path)
+        body = NOTE.sub("", article["body"]).replace("«P»", "\n")
+        for paragraph in MARK.sub("", body).split("\n"):
+            if len(paragraph.split()) >= ARTICLE_WORDS[0]:
+                yield article["title"].capitalize(), " ".join(paragraph.split())
+
+
+def statements(folders: Folders) -> Pairs:
+    """True and false ones, about a thing and about what a table of an encyclopedia says."""
+    for name in ("train", "dev"):
+        for line in (folders.sources / f"yasumasaonoe/creak/data/creak/{name}.json").read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            yield record["sentence"], record["explanation"]
+    for question in _json(folders.sources / "eladsegal/strategyqa/data/strategyqa/train.json"):
+        yield f"{question['term']}, {question['description']}", " ".join(question["facts"])
+        yield from pairwise(question["facts"])
+    for _, one, other in _json(folders.sources / "wenhuchen/Table-Fact-Checking/pairwise_data/all_positive_negative_pairs.json"):
+        yield one, other
+    for sentence, _, page in _json(folders.sources / "wenhuchen/Table-Fact-Checking/challenge/blind_test.json").values():
+        yield page, sentence
+    for name in ("val", "test"):
+        for found in _json(folders.sources / f"wenhuchen/LogicNLG/data/{name}_lm.json").values():
+            yield from pairwise(sentence for sentence, *_ in found)
+
+
+def questions(folders: Folders) -> Pairs:
+    """People's to a search engine, and those about tables and passages of an encyclopedia; two that stand together."""
+    asked = [one["qText"] for name in ("trainmodel", "val", "devtest", "test") for one in _json(folders.sources / f"brmson/dataset-factoid-webquestions/main/{name}.json")]
+    for path in ("HybridQA/released_data/dev.json", "HybridQA/released_data/test.json", "OTT-QA/released_data/dev.json", "OTT-QA/released_data/test.blind.json"):
+        asked += [_written(one["question"].split()) for one in _json(folders.sources / "wenhuchen" / path)]
+    for question in _json(folders.sources / "eladsegal/strategyqa/data/strategyqa/train.json"):
+        asked += [question["question"], *(part for part in question["decomposition"] if "#" not in part)]
+    yield from zip(asked[::2], asked[1::2], strict=False)
+
+
+def captions(folders: Folders) -> Pairs:
+    """What may be seen in two photographs, and what is heard in a video."""
+    for name in ("train", "val", "test"):
+        yield from _neighbours(row["caption"] for row in _rows(folders.sources / f"cdjkim/audiocaps/dataset/{name}.csv", "excel"))
+    for name in ("dev", "test1", "test2"):
+        lines = (folders.sources / f"lil-lab/nlvr/nlvr2/data/{name}.json").read_text(encoding="utf-8").splitlines()
+        yield from _neighbours(json.loads(line)["sentence"] for line in lines)
+
+
+def short_sentences(folders: Folders) -> Pairs:
+    """Of everyday life, by length."""
+    lines = (folders.sources / "xxxmian/MT-Transformer/data/cmn.txt").read_text(encoding="utf-8").splitlines()
+    yield from _neighbours(line.split("\t")[0] for line in lines)
+
+
+def _written(tokens: Sequence[str]) -> str:
+    """Tokens as a sentence, in which punctuation follows its word."""
+    return re.sub(r"\s+([.,;:!?%)\]]|'s\b|n't\b)", r"\1", re.sub(r"([(\[])\s+", r"\1", " ".join(token for token in tokens if token.strip())))
+
+
+def _rows(path: Path, dialect: str) -> Iterable[dict[str, str]]:
+    return csv.DictReader(path.read_text(encoding="utf-8").splitlines(), dialect=dialect)
+
+
+def _neighbours(texts: Iterable[str]) -> Pairs:
+    every = list(dict.fromkeys(texts))
+    return zip(every[::2], every[1::2], strict=False)
+
+
+def _json(path: Path) -> list | dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
