@@ -67,7 +67,7 @@ export const SETTINGS = {
   port: integer(8080, [0, 65535], 'port to listen on; 0 picks a free one and prints it'),
   dataDir: text('./data', 'folder of the index, the admin token and all that must survive'),
   modelsDir: text('./models', 'folder of the model versions: <name>/<version>/manifest.json'),
-  model: text('anchorage-small@5-int8', 'model to serve: name[@version]'),
+  model: text('anchorage-small@6-int8', 'model to serve: name[@version]'),
   store: choice('embedded', ['embedded'], 'where documents live'),
   apiKeys: {
     kind: 'list',

@@ -156,7 +156,7 @@ class Student:
         self.wanted = KeptStates(further, places, texts, self.layers.dimensions, arguments.output) if again else WantedStates(further, places, texts)
         self.workers = [Worker(self.packing, [self.whole, *(reader for reader, _ in teachers)], arguments.max_tokens) for _ in range(arguments.threads)]
         self.weights = [nn.Parameter(part) for part in self.layers.parts(self.layers.weights)]
-        self.gamma_logit = nn.Parameter(model[1].gamma_logit.detach().clone()) if arguments.pooling == "ata" else None
+        self.gamma_logit: nn.Parameter | None = getattr(model[1], "gamma_logit", None)  # of the model itself; only ATA has one
         self.optimizers = self._optimizers()
         self.variances = self._variances()
 
@@ -219,9 +219,6 @@ class Student:
     def trained(self) -> SentenceTransformer:
         """The model with what was learned."""
         self.layers.write_to(self.model[0].model)
-        if self.gamma_logit is not None:
-            with torch.no_grad():
-                self.model[1].gamma_logit.copy_(self.gamma_logit)
         return self.model.eval()
 
     def _learn(self, worker: Worker, chunks: Sequence[Sequence[int]], tokens: int, texts: int) -> Found:

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ServerProcess, startServer } from '../../bench/server-process.js';
 
 const TEXTS = ['A ship lies at anchor in the bay.', 'A boat is moored in the harbour.', 'Shares fell sharply today.'];
-const MODEL = 'anchorage-small@5-int8';
+const MODEL = 'anchorage-small@6-int8';
 
 let server: ServerProcess;
 beforeAll(async () => {

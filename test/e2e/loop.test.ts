@@ -13,7 +13,7 @@ import { type ServerProcess, startServer } from '../../bench/server-process.js';
 const trainerIsThere = existsSync('trainer/.venv/.installed');
 if (!trainerIsThere) console.warn('test/e2e/loop.test.ts is skipped: bash trainer/environment.sh makes what it needs');
 
-const OLD = 'anchorage-small@5-int8';
+const OLD = 'anchorage-small@6-int8';
 const K = 10;
 const headers = { authorization: 'Bearer token', 'content-type': 'application/json' };
 const { documents } = JSON.parse(readFileSync('examples/corpus/arxiv.json', 'utf8')) as {

@@ -50,7 +50,7 @@ describe('a start', () => {
 
   it('prints one ready line that a program can read, and nothing else, on standard output', () => {
     expect(server.readyLine).toMatch(
-      /^anchorage ready http:\/\/127\.0\.0\.1:\d+ model=anchorage-small@5-int8 pooling=ata gamma=0\.\d+ dimensions=384$/,
+      /^anchorage ready http:\/\/127\.0\.0\.1:\d+ model=anchorage-small@6-int8 pooling=ata gamma=0\.\d+ dimensions=384$/,
     );
   });
 
@@ -82,7 +82,7 @@ describe('a start', () => {
   it('answers its probes as an orchestrator asks them', async () => {
     const ask = async (path: string): Promise<unknown> => (await fetch(`${server.url}${path}`)).json();
     expect(await ask('/livez')).toEqual({ status: 'live' });
-    expect(await ask('/readyz')).toEqual({ status: 'ready', model: 'anchorage-small@5-int8' });
+    expect(await ask('/readyz')).toEqual({ status: 'ready', model: 'anchorage-small@6-int8' });
   });
 });
 

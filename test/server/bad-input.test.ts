@@ -153,7 +153,7 @@ describe('tokens', () => {
   it('the admin token opens /admin, and lists the live model', async () => {
     const response = await admin(`Bearer ${ADMIN_TOKEN}`);
     expect(response.statusCode).toBe(200);
-    expect(response.json().live).toBe('anchorage-small@5-int8');
+    expect(response.json().live).toBe('anchorage-small@6-int8');
   });
 
   it('activation of what is not there, or not a name, is refused', async () => {

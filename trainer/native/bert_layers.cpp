@@ -525,9 +525,9 @@ void forward(const Shape& s, const Weights& w, const Packed& p, const bf16* x, b
   }
 }
 
-// at.gradient [T, D]: from that of y to that of x. Adds to `g`, the gradients of the weights.
+// at.gradient [T, D]: from that of y to that of x, where that is `asked`. Adds to `g`, the gradients of the weights.
 void backward(const Shape& s, const Weights& w, const Packed& p, const bf16* x, const int32_t* starts, long texts, long T, const float* received_gradient, const Kept& kept,
-              const Weights& g, Arena& at) {
+              const Weights& g, bool asked, Arena& at) {
   const long D = s.dimensions, F = s.inner, size = D / s.heads;
   for (long t = 0; t < T; t += ROWS) {
     float* own = at.gradient + t * D;
@@ -546,7 +546,7 @@ void backward(const Shape& s, const Weights& w, const Packed& p, const bf16* x, 
                       at.context_gradient + starts[i] * D + head * size, received_gradient ? received_gradient + head * T + starts[i] : nullptr,
                       at.qkv_gradient + starts[i] * 3 * D + head * size, at.scratch);
   std::memset(at.qkv_gradient + starts[texts] * 3 * D, 0, sizeof(bf16) * (T - starts[texts]) * 3 * D);
-  for (long t = 0; t < T; t += ROWS) {
+  for (long t = 0; asked && t < T; t += ROWS) {
     product(at.qkv_gradient + t * 3 * D, 3 * D, 3 * D, p.qkv_back, D, at.sums);
     add_rows(at.gradient + t * D, at.sums, D);
   }
@@ -615,7 +615,7 @@ void bert_backward(const Shape* s, float* weights, bf16* packed, const bf16* sta
   for (long layer = s->layers; layer--;) {
     for (long t = 0; t < T; t += ROWS) add_rows(at.gradient + t * D, state_gradients + ((layer + 1) * T + t) * D, D);
     backward(*s, Weights(weights + layer * Weights::size(D, F), D, F), Packed(packed + layer * Packed::size(D, F), D, F), states + layer * T * D, starts, texts, T,
-             layer + 1 == s->layers ? received_gradient : nullptr, at.kept[layer], Weights(gradients + layer * Weights::size(D, F), D, F), at);
+             layer + 1 == s->layers ? received_gradient : nullptr, at.kept[layer], Weights(gradients + layer * Weights::size(D, F), D, F), layer > 0, at);
   }
 }
 }

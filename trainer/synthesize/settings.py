@@ -40,7 +40,7 @@ class Settings:
     language: str = _of("auto", "ISO 639-1 code that all texts must have; auto: query and positive must agree")
     negatives: str = _of("both", "written by the LLM, mined from the corpus, or both: mined where no written one is left",
                          choices=("written", "mined", "both"))
-    encoder: Path = _of(Path("models/anchorage-small/5-int8"), "model version folder that measures similarity: the present model")
+    encoder: Path = _of(Path("models/anchorage-small/6-int8"), "model version folder that measures similarity: the present model")
     encoder_threads: int = _of(0, "threads of the encoder (0: all cores)", bounds=(0, 256))
     prompts: Path | None = _of(None, "folder whose files replace the built-in prompts of the same name")
     round_trip_rank: int = _of(20, "the query must find its positive among so many passages", bounds=(1, 10_000))
