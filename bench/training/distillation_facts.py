@@ -1,7 +1,7 @@
 """Readers of what people write about the people, places, films, teams and pictures of the world: questions, statements, captions, articles.
 
-The sources that distillation_sources.py reads are strong in science, software and books; on sentences of these kinds a student trained over them was two to
-three times as far from its teachers. Labels and answers are not read.
+The sources that distillation_sources.py reads are strong in science, software and books; on texts of these kinds a student trained over them was up to
+two and a half times as far from its teachers. Labels and answers are not read.
 """
 
 import csv
