@@ -58,18 +58,23 @@ class PackedTexts:
         return chunks
 
 
+def pack(texts: Sequence[str], tokenizer: Path, max_tokens: int) -> PackedTexts:
+    """The texts as tokens of the file `tokenizer`, each cut at `max_tokens`."""
+    reader = Tokenizer.from_file(str(tokenizer))
+    reader.no_padding()
+    reader.enable_truncation(max_tokens)
+    ids = [np.array(one.ids, np.int32) for start in range(0, len(texts), TOKENIZED_AT_ONCE) for one in reader.encode_batch_fast(texts[start : start + TOKENIZED_AT_ONCE])]
+    return PackedTexts(np.concatenate(ids), np.cumsum([len(one) for one in ids]))
+
+
 def packed_texts(folders: Sequence[Path], tokenizer: Path, max_tokens: int, kept: Path) -> PackedTexts:
     """Every string of the records in the folders' files of JSON lines, gzipped or not, once; kept in the file `kept` for the next time."""
     if not kept.is_file():
-        reader = Tokenizer.from_file(str(tokenizer))
-        reader.no_padding()
-        reader.enable_truncation(max_tokens)
         texts = sorted(_texts(folders))
         if not texts:
             raise InputError(f"there are no texts in {', '.join(map(str, folders))}: files of JSON lines (*.jsonl, *.jsonl.gz) are read")
-        ids = [np.array(one.ids, np.int32) for start in range(0, len(texts), TOKENIZED_AT_ONCE) for one in reader.encode_batch_fast(texts[start : start + TOKENIZED_AT_ONCE])]
-        own = kept.with_suffix(".part.npz")
-        np.savez(own, ids=np.concatenate(ids), ends=np.cumsum([len(one) for one in ids]))
+        made, own = pack(texts, tokenizer, max_tokens), kept.with_suffix(".part.npz")
+        np.savez(own, ids=made.ids, ends=made.ends)
         own.replace(kept)
     held = np.load(kept)
     return PackedTexts(held["ids"], held["ends"])

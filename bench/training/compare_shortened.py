@@ -7,13 +7,11 @@ on. Left in the output: a folder of `trainer shorten` a pooling, and evaluation/
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
-from distill import SETS
+from distill import SETS, command, judge
 
-ROOT = Path(__file__).parents[2]
+STEP_TOKENS = 16_384
 POOLINGS = ("mean", "ata", "cls")
 
 
@@ -23,7 +21,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--keep", type=int, nargs="+", required=True)
     parser.add_argument("--tokens", type=float, default=3e6, help="of a run")
-    parser.add_argument("--step-tokens", type=int, default=16_384)
+    parser.add_argument("--step-tokens", type=int, default=STEP_TOKENS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
     parser.add_argument("--queries-max", type=int, default=1000)
@@ -33,14 +31,7 @@ def main() -> None:
         if not (given.output / pooling / "run.json").is_file():
             command("shorten", "--encoder", given.encoder, "--keep", *given.keep, "--texts", given.texts, "--tokens", given.tokens, "--step-tokens", given.step_tokens,
                     "--threads", given.threads, "--pooling", pooling, "--output", given.output / pooling)
-    encoders = {**{pooling: given.output / pooling / "model" for pooling in POOLINGS}, "whole": given.encoder}
-    command("evaluate", *(part for name, folder in encoders.items() for part in ("--encoder", f"{name}={folder}")),
-            *(part for name in given.sets for part in ("--set", given.data / "eval" / name)), "--precision", "bf16",
-            "--queries-max", given.queries_max, "--documents-max", given.documents_max, "--output", given.output / "evaluation")
-
-
-def command(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "trainer", *map(str, words)], check=True, cwd=ROOT)
+    judge({**{pooling: given.output / pooling / "model" for pooling in POOLINGS}, "whole": given.encoder}, given)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,7 @@ def main() -> None:
         command("export", "--model", run / "model", "--name", arguments.name, "--version", VERSION, "--quantization", "int8", "--max-tokens", MAX_TOKENS,
                 "--output", output / "models", "--license", "apache-2.0", "--origin", f"six layers of {Path(arguments.whole).name}, taught by all of them and {len(also)} further teachers")
     encoders = {"whole": whole, "shortened": run / "model", "shortened-int8": version}
-    command("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
-            *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", "bf16",
-            "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", output / "evaluation")
+    judge(encoders, arguments)
 
 
 def make_texts(arguments: argparse.Namespace, whole: Path, part: int, drawn: Path) -> None:
@@ -79,6 +77,13 @@ def trainable(place: str, folder: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         command("base", "--version", place, "--output", folder)
     return folder
+
+
+def judge(encoders: dict[str, Path], arguments: argparse.Namespace) -> None:
+    """Evaluate them on the sets that `arguments` name, into its output's evaluation/."""
+    command("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
+            *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", "bf16",
+            "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", arguments.output / "evaluation")
 
 
 def command(*words: object) -> None:

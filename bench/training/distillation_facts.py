@@ -15,7 +15,7 @@ from distillation_sources import Folders, Pairs
 
 NOTE = re.compile(r"«FN:.*?«/FN»")  # of the encyclopedia's own marks
 MARK = re.compile(r"«[^»]*»")
-ARTICLE_WORDS = (40, 150)  # of a passage
+PARAGRAPH_WORDS_MIN = 40
 
 
 def articles(folders: Folders) -> Pairs:
@@ -31,8 +31,8 @@ def people(folders: Folders) -> Pairs:
     for name in ("development", "test", "validation"):
         for row in _rows(folders.sources / f"google-research-datasets/gap-coreference/gap-{name}.tsv", "excel-tab"):
             yield row["URL"].rpartition("/")[2].replace("_", " "), row["Text"]
-    for line in (folders.sources / "diffbot/knowledge-net/dataset/test-no-facts.json").read_text(encoding="utf-8").splitlines():
-        title, _, text = json.loads(line)["documentText"].partition("\n\n")
+    for record in _json_lines(folders.sources / "diffbot/knowledge-net/dataset/test-no-facts.json"):
+        title, _, text = record["documentText"].partition("\n\n")
         yield title, " ".join(text.split())
 
 
@@ -51,15 +51,14 @@ def encyclopedia(folders: Folders) -> Pairs:
         article = _json(path)
         body = NOTE.sub("", article["body"]).replace("«P»", "\n")
         for paragraph in MARK.sub("", body).split("\n"):
-            if len(paragraph.split()) >= ARTICLE_WORDS[0]:
-                yield article["title"].capitalize(), " ".join(paragraph.split())
+            if len(words := paragraph.split()) >= PARAGRAPH_WORDS_MIN:
+                yield article["title"].capitalize(), " ".join(words)
 
 
 def statements(folders: Folders) -> Pairs:
     """True and false ones, about a thing and about what a table of an encyclopedia says."""
     for name in ("train", "dev"):
-        for line in (folders.sources / f"yasumasaonoe/creak/data/creak/{name}.json").read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
+        for record in _json_lines(folders.sources / f"yasumasaonoe/creak/data/creak/{name}.json"):
             yield record["sentence"], record["explanation"]
     for question in _json(folders.sources / "eladsegal/strategyqa/data/strategyqa/train.json"):
         yield f"{question['term']}, {question['description']}", " ".join(question["facts"])
@@ -88,8 +87,7 @@ def captions(folders: Folders) -> Pairs:
     for name in ("train", "val", "test"):
         yield from _neighbours(row["caption"] for row in _rows(folders.sources / f"cdjkim/audiocaps/dataset/{name}.csv", "excel"))
     for name in ("dev", "test1", "test2"):
-        lines = (folders.sources / f"lil-lab/nlvr/nlvr2/data/{name}.json").read_text(encoding="utf-8").splitlines()
-        yield from _neighbours(json.loads(line)["sentence"] for line in lines)
+        yield from _neighbours(record["sentence"] for record in _json_lines(folders.sources / f"lil-lab/nlvr/nlvr2/data/{name}.json"))
 
 
 def short_sentences(folders: Folders) -> Pairs:
@@ -116,3 +114,5 @@ def _json(path: Path) -> list | dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _json_lines(path: Path) -> Iterable[dict]:
+    return map(json.loads, path.read_text(encoding="utf-8").splitlines())

@@ -17,12 +17,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from distill import SETS  # noqa: E402
-from tokenizers import Tokenizer  # noqa: E402
 from torch import nn  # noqa: E402
 
 from trainer.evaluate.sets import load_set  # noqa: E402
 from trainer.model import load_model  # noqa: E402
-from trainer.packed_texts import PackedTexts, packed_texts  # noqa: E402
+from trainer.packed_texts import PackedTexts, pack, packed_texts  # noqa: E402
 from trainer.wanted_states import CHUNK_TOKENS, Further, Reader, WantedStates, means, open_teachers  # noqa: E402
 
 MAX_TOKENS = 256
@@ -42,22 +41,18 @@ def main() -> None:
     torch.set_num_threads(1)
     whole = Reader(given.whole, MAX_TOKENS)
     teachers = open_teachers(given.also, whole)
-    tokenizer = Tokenizer.from_file(str(given.whole / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
-    sample = packed_texts([given.sample], given.whole / "tokenizer.json", MAX_TOKENS, given.output / "sample.npz")
-    fitted = Further(teachers, whole, sample, given.output / "turns.npz") if teachers else None
+    tokenizer, turns = given.whole / "tokenizer.json", given.output / "turns.npz"
+    if teachers:  # fits the turns, and keeps them
+        Further(teachers, whole, packed_texts([given.sample], tokenizer, MAX_TOKENS, given.output / "sample.npz"), turns)
     students = [load_model(folder) for folder in given.student]
     for student in students:
         student.max_seq_length = MAX_TOKENS
     print("| texts | words | " + " | ".join(str(folder) for folder in given.student) + " |\n|" + "---|" * (2 + len(students)))
     for name, texts in kinds(given.data / "eval"):
         drawn = [texts[place] for place in np.random.default_rng(0).permutation(len(texts))[: given.texts]]
-        ids = [np.array(one.ids, np.int32) for one in tokenizer.encode_batch(drawn)]
-        packed = PackedTexts(np.concatenate(ids), np.cumsum([len(one) for one in ids]))
-        if fitted:
-            fitted.texts = packed
-        wanted = wanted_vectors(packed, whole, WantedStates(fitted, [whole.layers.count], packed), [whole, *(reader for reader, _ in teachers)])
+        packed = pack(drawn, tokenizer, MAX_TOKENS)
+        further = Further(teachers, whole, packed, turns) if teachers else None
+        wanted = wanted_vectors(packed, whole, WantedStates(further, [whole.layers.count], packed), [whole, *(reader for reader, _ in teachers)])
         found = (torch.from_numpy(student.encode(drawn, show_progress_bar=False)) for student in students)
         print(f"| {name} | {np.mean([len(text.split()) for text in drawn]):.0f} | " + " | ".join(f"{float(1 - (one * wanted).sum(dim=1).mean()):.4f}" for one in found) + " |", flush=True)
 

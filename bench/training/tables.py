@@ -20,11 +20,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from compare_shortened import STEP_TOKENS
 from distill import LAYERS, SETS
 
 HERE = Path(__file__).parent
 DIMENSIONS = (256, 128, 64)
-STEP_TOKENS = 16_384
 
 
 def main() -> None:
