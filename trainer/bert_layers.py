@@ -142,18 +142,15 @@ class _TorchRun:
         self._layers, self._learns = layers, backward
 
     def forward(self, embedded: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-        layers, count = self._layers, len(embedded)
-        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-        x = embedded.new_zeros(*mask.shape, layers.dimensions, dtype=torch.float32).masked_scatter(mask[..., None], embedded.float())
+        layers, x = self._layers, embedded.float()
         self._weights = [part.detach().requires_grad_(self._learns) for part in layers.parts(layers.weights)]
         with torch.set_grad_enabled(self._learns):
-            padded = [x]
+            states = [x]
             for layer in range(layers.count):
-                x, probabilities = _layer(x, mask, self._weights[PARTS * layer : PARTS * (layer + 1)], layers.heads)
-                padded.append(x)
-            self._states = torch.stack([state[mask] for state in padded])
-            self._received = (probabilities * mask[:, None, :, None]).sum(dim=2).transpose(0, 1)[:, mask]
-        behind = (0, -count % ROWS)
+                x, self._received = _layer(x, list(lengths), self._weights[PARTS * layer : PARTS * (layer + 1)], layers.heads)
+                states.append(x)
+            self._states = torch.stack(states)
+        behind = (0, -len(embedded) % ROWS)
         return nn.functional.pad(self._states.detach().bfloat16(), (0, 0, *behind)), nn.functional.pad(self._received.detach(), behind)
 
     def backward(self, state_gradients: Tensor, received_gradient: Tensor, gradients: Tensor) -> None:
@@ -163,17 +160,20 @@ class _TorchRun:
             to += weight.grad
 
 
-def _layer(x: Tensor, mask: Tensor, weights: list[Tensor], heads: int) -> tuple[Tensor, Tensor]:
-    """One layer over [texts, tokens, dimensions], and its attention's probabilities [texts, heads, tokens, tokens]."""
+def _layer(x: Tensor, lengths: list[int], weights: list[Tensor], heads: int) -> tuple[Tensor, Tensor]:
+    """One layer over packed [tokens, dimensions], of texts of `lengths`; and what each token received, [heads, tokens]."""
     query, key, value, query_bias, key_bias, value_bias, out, out_bias, scale1, shift1, up, up_bias, down, down_bias, scale2, shift2 = weights
-    texts, tokens, dimensions = x.shape
+    tokens, dimensions = x.shape
     linear, norm = nn.functional.linear, nn.functional.layer_norm
-    queries, keys, values = (linear(x, *by).view(texts, tokens, heads, -1).transpose(1, 2) for by in ((query, query_bias), (key, key_bias), (value, value_bias)))
-    scores = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
-    probabilities = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min).softmax(dim=-1)
-    context = (probabilities @ values).transpose(1, 2).reshape(texts, tokens, dimensions)
+    of_heads = (linear(x, *by).view(tokens, heads, -1).transpose(0, 1).split(lengths, dim=1) for by in ((query, query_bias), (key, key_bias), (value, value_bias)))
+    contexts, received = [], []
+    for queries, keys, values in zip(*of_heads, strict=True):
+        probabilities = (queries @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5).softmax(dim=-1)
+        contexts.append(probabilities @ values)
+        received.append(probabilities.sum(dim=1))
+    context = torch.cat(contexts, dim=1).transpose(0, 1).reshape(tokens, dimensions)
     between = norm(x + linear(context, out, out_bias), (dimensions,), scale1, shift1, 1e-12)
-    return norm(between + linear(nn.functional.gelu(linear(between, up, up_bias)), down, down_bias), (dimensions,), scale2, shift2, 1e-12), probabilities
+    return norm(between + linear(nn.functional.gelu(linear(between, up, up_bias)), down, down_bias), (dimensions,), scale2, shift2, 1e-12), torch.cat(received, dim=1)
 
 
 def _at(tensor: Tensor) -> ctypes.c_void_p:

@@ -18,7 +18,7 @@ S_k are the student's states behind its last layer and every second one before, 
 e_S is the student's embedding under its pooling and e_T the mean of the last T. --also moves the last T a little to where further teachers see a
 text (trainer/wanted_states.py). Token embeddings stay as they are. Matrices are trained by Muon, vectors by AdamW.
 
-One thread a core reads packed texts (trainer/bert_layers.py): on CPUs with AMX in C++, elsewhere in PyTorch, much slower.
+One thread a core reads packed texts (trainer/bert_layers.py): on CPUs with AMX in C++, elsewhere in PyTorch's float32, some times slower.
 """
 
 import argparse
@@ -44,6 +44,7 @@ from trainer.events import emit
 from trainer.finetune import Diverged
 from trainer.interruption import Interrupted, StopSignal
 from trainer.model import PoolingChoice, load_model, new_model, save_model
+from trainer.muon import Float32Muon
 from trainer.packed_texts import PackedTexts, packed_texts
 from trainer.poolings.anchor_token_aware import AnchorTokenAwarePooling
 from trainer.run_log import RunLog
@@ -258,7 +259,7 @@ class Student:
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         rate = self.arguments.learning_rate
         matrices, vectors = [weight for weight in self.weights if weight.dim() > 1], [weight for weight in self.weights if weight.dim() == 1]
-        muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        muon = (torch.optim.Muon if self.packing.library else Float32Muon)(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
         muon.param_groups[0]["peak"] = rate
         rest = [{"params": vectors, "lr": rate, "peak": rate}]
         if self.gamma_logit is not None:
