@@ -34,6 +34,7 @@ from trainer.events import emit
 from trainer.imitated_states import open_imitated
 from trainer.interruption import Interrupted, StopSignal
 from trainer.losses.build import build_loss
+from trainer.precision import warn_of_slow_bf16
 from trainer.recipe import Optimizer, Recipe, load_recipe, resolved
 from trainer.run_log import RunLog
 from trainer.teachers import open_teacher
@@ -74,6 +75,7 @@ def _train(recipe: Recipe, processes: Processes, stop: StopSignal) -> Path:
     if processes.is_first:
         _keep_recipe(recipe, output)
     log = RunLog(output / "log.jsonl", recipe.steps, processes.is_first)
+    warn_of_slow_bf16(recipe.precision == "bf16", processes.device)
     stages, losses, sources = _schedule(recipe, processes)
     model = prepare(recipe).to(processes.device)
     weights = trained_weights(model)

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 
 from trainer.errors import InputError
 from trainer.model import load_model
+from trainer.precision import warn_of_slow_bf16
 
 HTTP_BATCH = 64
 HTTP_TIMEOUT_SECONDS = 300
@@ -115,7 +116,9 @@ def open_encoder(place: str, dimensions: int | None = None, bf16: bool = False) 
     if (folder / "manifest.json").is_file():
         encoder = VersionEncoder(folder)
         return CutEncoder(encoder, dimensions) if dimensions else encoder
-    return ModelEncoder(load_model(folder), dimensions=dimensions, bf16=bf16)
+    model = load_model(folder)
+    warn_of_slow_bf16(bf16, model.device)
+    return ModelEncoder(model, dimensions=dimensions, bf16=bf16)
 
 
 class CutEncoder:
