@@ -9,7 +9,7 @@ on. Left in the output: a folder of `trainer shorten` a pooling, and evaluation/
 import argparse
 from pathlib import Path
 
-from distill import SETS, command, judge
+from distill import add_judging, command, judge
 
 STEP_TOKENS = 16_384
 POOLINGS = ("mean", "ata", "cls")
@@ -23,9 +23,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=float, default=3e6, help="of a run")
     parser.add_argument("--step-tokens", type=int, default=STEP_TOKENS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
-    parser.add_argument("--queries-max", type=int, default=1000)
-    parser.add_argument("--documents-max", type=int, default=1500)
+    add_judging(parser)
     given = parser.parse_args()
     for pooling in POOLINGS:
         if not (given.output / pooling / "run.json").is_file():

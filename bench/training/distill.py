@@ -36,9 +36,7 @@ def main() -> None:
     parser.add_argument("--name", default="anchorage-small", help="the model's name as a version")
     parser.add_argument("--share", type=float, default=1.0, help="of the tokens of each round, to try it")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
-    parser.add_argument("--queries-max", type=int, default=1000)
-    parser.add_argument("--documents-max", type=int, default=1500)
+    add_judging(parser)
     arguments = parser.parse_args()
     output = arguments.output
     whole = trainable(arguments.whole, output / "teachers" / "whole")
@@ -79,10 +77,18 @@ def trainable(place: str, folder: Path) -> Path:
     return folder
 
 
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """What `judge` reads."""
+    parser.add_argument("--sets", nargs="+", default=SETS, help="folders of data/eval to judge on")
+    parser.add_argument("--queries-max", type=int, default=1000)
+    parser.add_argument("--documents-max", type=int, default=1500)
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16", help="of judging")
+
+
 def judge(encoders: dict[str, Path], arguments: argparse.Namespace) -> None:
     """Evaluate them on the sets that `arguments` name, into its output's evaluation/."""
     command("evaluate", *(part for name, place in encoders.items() for part in ("--encoder", f"{name}={place}")),
-            *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", "bf16",
+            *(part for name in arguments.sets for part in ("--set", arguments.data / "eval" / name)), "--precision", arguments.precision,
             "--queries-max", arguments.queries_max, "--documents-max", arguments.documents_max, "--output", arguments.output / "evaluation")
 
 

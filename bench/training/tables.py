@@ -71,7 +71,7 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[list[object], Path]]:
     parts["poolings"] = ([HERE / "compare_poolings.py", *study, "--documents-max", min(given.documents_max, 1000), "--max-tokens", 96, "--output", output / "poolings"],
                          output / "poolings" / "summary.md")
     parts["shortened"] = ([HERE / "compare_shortened.py", "--encoder", given.teacher.absolute(), "--keep", *LAYERS, "--texts", given.texts.absolute(), "--data", data,
-                           "--tokens", 2 * given.steps * STEP_TOKENS, *limits[:4], "--output", output / "shortened"], output / "shortened" / "evaluation" / "evaluation.md")
+                           "--tokens", 2 * given.steps * STEP_TOKENS, *limits, "--output", output / "shortened"], output / "shortened" / "evaluation" / "evaluation.md")
     parts["negatives"] = ([HERE.parent / "synthesis" / "ablation.py", *study, "--documents-max", min(given.documents_max, 800), "--records", given.records.absolute(), "--output", output / "negatives"],
                           output / "negatives" / "summary.md")
     return parts
