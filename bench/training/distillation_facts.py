@@ -16,6 +16,7 @@ from distillation_sources import Folders, Pairs
 NOTE = re.compile(r"«FN:.*?«/FN»")  # of the encyclopedia's own marks
 MARK = re.compile(r"«[^»]*»")
 PARAGRAPH_WORDS_MIN = 40
+REQUEST_WORDS_MIN = 5
 
 
 def articles(folders: Folders) -> Pairs:
@@ -94,6 +95,37 @@ def short_sentences(folders: Folders) -> Pairs:
     """Of everyday life, by length."""
     lines = (folders.sources / "xxxmian/MT-Transformer/data/cmn.txt").read_text(encoding="utf-8").splitlines()
     yield from _neighbours(line.split("\t")[0] for line in lines)
+
+
+def passages(folders: Folders) -> Pairs:
+    """Of an encyclopedia: what its articles begin with, and whole ones whose facts change with time."""
+    taken: set[str] = set()
+    for path in sorted((folders.sources / "wenhuchen/OTT-QA/data/traindev_request_tok").glob("*.json")):
+        for link, text in _json(path).items():
+            if link not in taken:
+                taken.add(link)
+                yield link.removeprefix("/wiki/").replace("_", " "), _written(text.split())
+    for name in ("train", "test"):
+        for article in _json(folders.sources / f"wenhuchen/Time-Sensitive-QA/dataset/human_annotated_{name}.json"):
+            title, *paragraphs = (_written(paragraph.split()) for paragraph in article["paras"])
+            for paragraph in paragraphs:
+                if len(paragraph.split()) >= PARAGRAPH_WORDS_MIN:
+                    yield title, paragraph
+
+
+def requests(folders: Folders) -> Pairs:
+    """What customers ask and are told: of banks, insurers, airlines, broadcasters, software and others; and orders to a robot at home, of the same intent."""
+    for path in sorted((folders.sources / "awslabs/multi-domain-goal-oriented-dialogues-dataset/data/paper_splits/splits_annotated_at_turn_level").glob("*/*.tsv")):
+        yield from _neighbours(text for row in _rows(path, "excel-tab") if len((text := row["utterance"] or "").split()) >= REQUEST_WORDS_MIN)
+    for path in sorted((folders.sources / "RasaHQ/STAR/dialogues").glob("*.json"), key=lambda path: int(path.stem)):
+        said = (event["Text"] for event in _json(path)["Events"] if event["Action"] in ("utter", "pick_suggestion"))
+        yield from _neighbours(text for text in said if len(text.split()) >= REQUEST_WORDS_MIN)
+    for path in sorted((folders.sources / "xliuhw/NLU-Evaluation-Data/CrossValidation/out4RasaReal").glob("**/merged/*KFold_[12]_*.json")):
+        by_intent: dict[str, list[str]] = {}
+        for example in _json(path)["rasa_nlu_data"]["common_examples"]:
+            by_intent.setdefault(example["intent"], []).append(example["text"])
+        for texts in by_intent.values():
+            yield from _neighbours(texts)
 
 
 def _written(tokens: Sequence[str]) -> str:
