@@ -17,6 +17,7 @@ NOTE = re.compile(r"«FN:.*?«/FN»")  # of the encyclopedia's own marks
 MARK = re.compile(r"«[^»]*»")
 PARAGRAPH_WORDS_MIN = 40
 REQUEST_WORDS_MIN = 5
+FIELDS = ("ai", "literature", "music", "politics", "science")  # of CrossNER, beside which CoNLL-2003 lies, which is Reuters'
 
 
 def articles(folders: Folders) -> Pairs:
@@ -41,7 +42,7 @@ def sentences(folders: Folders) -> Pairs:
     """Of articles, about the same relation of two things, or of one field."""
     for found in _json(folders.sources / "thunlp/FewRel/data/val_wiki.json").values():
         yield from _neighbours(_written(one["tokens"]) for one in found)
-    for path in sorted((folders.sources / "zliucr/CrossNER/ner_data").glob("*/*.txt")):
+    for path in (path for field in FIELDS for path in sorted((folders.sources / "zliucr/CrossNER/ner_data" / field).glob("*.txt"))):
         lines = path.read_text(encoding="utf-8").split("\n\n")
         yield from _neighbours(_written([token.split("\t")[0] for token in line.splitlines()]) for line in lines)
 
