@@ -9,6 +9,7 @@ the train.jsonl of a synthesized data set (bench/synthesis), --texts what compar
 |---|---|
 | model | the default model and its int8 beside its base and its teacher, all sets |
 | dimensions | its first 256, 128 and 64 dimensions |
+| layers | what its earlier layers are worth, of all and of fewer dimensions |
 | gammas | ATA without any training, against mean and [CLS] |
 | poolings | mean, [CLS] and ATA under the same training, three seeds |
 | shortened | the same three under the default model's own training |
@@ -25,6 +26,7 @@ from distill import LAYERS, SETS
 
 HERE = Path(__file__).parent
 DIMENSIONS = (256, 128, 64)
+LAYERS_ON = ("stsb", "sts12", "squad_dev", "nq_oracle", "cosqa")
 
 
 def main() -> None:
@@ -33,7 +35,7 @@ def main() -> None:
                      ("records", "train.jsonl of a synthesized data set"), ("texts", "folder of texts to shorten the teacher over"), ("data", "folder with train/ and eval/"), ("output", "folder of the tables")):
         parser.add_argument(f"--{name}", type=Path, required=True, help=of)
     parser.add_argument("--encoder", action="append", default=[], metavar="NAME=FOLDER", help="one more encoder to pool by every gamma")
-    parser.add_argument("--only", nargs="+", choices=("model", "dimensions", "gammas", "poolings", "shortened", "negatives"), help="these parts alone")
+    parser.add_argument("--only", nargs="+", choices=("model", "dimensions", "layers", "gammas", "poolings", "shortened", "negatives"), help="these parts alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=80, help="of each short training; the shortened models get twice as many")
     parser.add_argument("--queries-max", type=int, default=1000)
@@ -63,6 +65,8 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[list[object], Path]]:
     evaluation("model", "--encoder", f"base={base}", "--encoder", model, "--encoder", version, "--encoder", teacher)
     for size in DIMENSIONS:
         evaluation(f"dimensions-{size}", "--encoder", f"base={base}", "--encoder", model, "--dimensions", size)
+    parts["layers"] = ([HERE.parent / "exits.py", "--model", given.model.absolute(), "--sizes", 384, *DIMENSIONS, *limits[:4], "--output", output / "layers" / "evaluation.md",
+                        *(data / "eval" / name for name in LAYERS_ON)], output / "layers" / "evaluation.md")
     others = ((name, Path(folder).absolute()) for name, _, folder in (entry.partition("=") for entry in given.encoder))
     for name, folder in (("base", base), ("teacher", given.teacher.absolute()), *others):
         parts[f"gammas-{name}"] = ([HERE / "gammas.py", "--encoder", f"{name}={folder}", "--data", data, "--output", output / "gammas", *limits],
