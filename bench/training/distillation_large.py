@@ -139,8 +139,8 @@ class Judged:
     runs: set[int]
 
     def has(self, text: str) -> bool:
-        words = _words(text)
-        return " ".join(words) in self.whole or not self.runs.isdisjoint(_runs(words))
+        words = words_of(text)
+        return " ".join(words) in self.whole or not self.runs.isdisjoint(runs_of(words))
 
 
 def judged(folder: Path) -> Judged:
@@ -148,10 +148,10 @@ def judged(folder: Path) -> Judged:
     for path in sorted(folder.rglob("*.gz")):
         for line in gzip.open(path, "rt", encoding="utf-8"):
             fields = json.loads(line).values() if line.startswith("{") else line.split("\t")
-            for words in (_words(field) for field in fields if isinstance(field, str)):
+            for words in (words_of(field) for field in fields if isinstance(field, str)):
                 if len(words) >= 4:
                     sets.whole.add(" ".join(words))
-                sets.runs.update(_runs(words))
+                sets.runs.update(runs_of(words))
     return sets
 
 
@@ -236,9 +236,9 @@ def english(text: str) -> bool:
     return letters >= LETTERS_MIN * len(characters) and digits <= DIGITS_MAX * len(characters) and text.count("://") <= LINKS_MAX and "|" not in text
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _runs(words: list[str]) -> Iterator[int]:
+def runs_of(words: list[str]) -> Iterator[int]:
     return map(hash, zip(*(words[place:] for place in range(RUN)), strict=False))
