@@ -41,14 +41,15 @@ def _write_float32(encoder: Encoder, path: Path, exits: Sequence[int] = ()) -> N
 
 
 def _write_dynamic_int8(encoder: Encoder, path: Path) -> None:
-    """ONNX Runtime's usual int8: a weight scale a column, an activation scale a batch, found while it runs."""
+    """ONNX Runtime's usual int8: a weight scale a column, an activation scale a batch, found while it runs. Weights take seven bits, so that no processor
+    saturates (int8_rounding.py says where)."""
     # Imported here: the quantizer's modules are slow to load, and only this kind needs them.
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     plain = path.with_name("float32.onnx")
     _write_float32(encoder, plain)
     try:
-        quantize_dynamic(plain, path, weight_type=QuantType.QInt8, per_channel=True,
+        quantize_dynamic(plain, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
                          extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
     finally:
         plain.unlink()
