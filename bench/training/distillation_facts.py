@@ -31,9 +31,9 @@ def articles(folders: Folders) -> Pairs:
 def people(folders: Folders) -> Pairs:
     """Passages about people, from articles and from a knowledge graph's sources."""
     for name in ("development", "test", "validation"):
-        for row in _rows(folders.sources / f"google-research-datasets/gap-coreference/gap-{name}.tsv", "excel-tab"):
+        for row in rows_of(folders.sources / f"google-research-datasets/gap-coreference/gap-{name}.tsv", "excel-tab"):
             yield row["URL"].rpartition("/")[2].replace("_", " "), row["Text"]
-    for record in _json_lines(folders.sources / "diffbot/knowledge-net/dataset/test-no-facts.json"):
+    for record in json_lines(folders.sources / "diffbot/knowledge-net/dataset/test-no-facts.json"):
         title, _, text = record["documentText"].partition("\n\n")
         yield title, " ".join(text.split())
 
@@ -42,7 +42,7 @@ def sentences(folders: Folders) -> Pairs:
     """Of articles, about the same relation of two things, or of one field."""
     for found in _json(folders.sources / "thunlp/FewRel/data/val_wiki.json").values():
         yield from _neighbours(_written(one["tokens"]) for one in found)
-    for path in (path for field in FIELDS for path in sorted((folders.sources / "zliucr/CrossNER/ner_data" / field).glob("*.txt"))):
+    for path in sorted(path for field in FIELDS for path in (folders.sources / "zliucr/CrossNER/ner_data" / field).glob("*.txt")):
         lines = path.read_text(encoding="utf-8").split("\n\n")
         yield from _neighbours(_written([token.split("\t")[0] for token in line.splitlines()]) for line in lines)
 
@@ -60,7 +60,7 @@ def encyclopedia(folders: Folders) -> Pairs:
 def statements(folders: Folders) -> Pairs:
     """True and false ones, about a thing and about what a table of an encyclopedia says."""
     for name in ("train", "dev"):
-        for record in _json_lines(folders.sources / f"yasumasaonoe/creak/data/creak/{name}.json"):
+        for record in json_lines(folders.sources / f"yasumasaonoe/creak/data/creak/{name}.json"):
             yield record["sentence"], record["explanation"]
     for question in _json(folders.sources / "eladsegal/strategyqa/data/strategyqa/train.json"):
         yield f"{question['term']}, {question['description']}", " ".join(question["facts"])
@@ -87,9 +87,9 @@ def questions(folders: Folders) -> Pairs:
 def captions(folders: Folders) -> Pairs:
     """What may be seen in two photographs, and what is heard in a video."""
     for name in ("train", "val", "test"):
-        yield from _neighbours(row["caption"] for row in _rows(folders.sources / f"cdjkim/audiocaps/dataset/{name}.csv", "excel"))
+        yield from _neighbours(row["caption"] for row in rows_of(folders.sources / f"cdjkim/audiocaps/dataset/{name}.csv", "excel"))
     for name in ("dev", "test1", "test2"):
-        yield from _neighbours(record["sentence"] for record in _json_lines(folders.sources / f"lil-lab/nlvr/nlvr2/data/{name}.json"))
+        yield from _neighbours(record["sentence"] for record in json_lines(folders.sources / f"lil-lab/nlvr/nlvr2/data/{name}.json"))
 
 
 def short_sentences(folders: Folders) -> Pairs:
@@ -117,7 +117,7 @@ def passages(folders: Folders) -> Pairs:
 def requests(folders: Folders) -> Pairs:
     """What customers ask and are told: of banks, insurers, airlines, broadcasters, software and others; and orders to a robot at home, of the same intent."""
     for path in sorted((folders.sources / "awslabs/multi-domain-goal-oriented-dialogues-dataset/data/paper_splits/splits_annotated_at_turn_level").glob("*/*.tsv")):
-        yield from _neighbours(text for row in _rows(path, "excel-tab") if len((text := row["utterance"] or "").split()) >= REQUEST_WORDS_MIN)
+        yield from _neighbours(text for row in rows_of(path, "excel-tab") if len((text := row["utterance"] or "").split()) >= REQUEST_WORDS_MIN)
     for path in sorted((folders.sources / "RasaHQ/STAR/dialogues").glob("*.json"), key=lambda path: int(path.stem)):
         said = (event["Text"] for event in _json(path)["Events"] if event["Action"] in ("utter", "pick_suggestion"))
         yield from _neighbours(text for text in said if len(text.split()) >= REQUEST_WORDS_MIN)
@@ -134,7 +134,7 @@ def _written(tokens: Sequence[str]) -> str:
     return re.sub(r"\s+([.,;:!?%)\]]|'s\b|n't\b)", r"\1", re.sub(r"([(\[])\s+", r"\1", " ".join(token for token in tokens if token.strip())))
 
 
-def _rows(path: Path, dialect: str) -> Iterable[dict[str, str]]:
+def rows_of(path: Path, dialect: str) -> Iterable[dict[str, str]]:
     return csv.DictReader(path.read_text(encoding="utf-8").splitlines(), dialect=dialect)
 
 
@@ -147,5 +147,5 @@ def _json(path: Path) -> list | dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _json_lines(path: Path) -> Iterable[dict]:
+def json_lines(path: Path) -> Iterable[dict]:
     return map(json.loads, path.read_text(encoding="utf-8").splitlines())

@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from distillation_facts import json_lines, rows_of
 from distillation_large import judged, runs_of, words_of
 
 CHUNK_WORDS = 150
@@ -39,17 +40,17 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, nargs="+", default=[])
     given = parser.parse_args()
     sts = given.sources / "brmson/dataset-sts/data/sts"
-    similarity(given.output / "sick", ((row["relatedness_score"], row["sentence_A"], row["sentence_B"]) for row in csv.DictReader(lines(sts / "sick2014/SICK_test_annotated.txt"), dialect="excel-tab")))
+    similarity(given.output / "sick", ((row["relatedness_score"], row["sentence_A"], row["sentence_B"]) for row in rows_of(sts / "sick2014/SICK_test_annotated.txt", "excel-tab")))
     for name, pattern in (("headlines", "2013/headlines.test.tsv"), ("sts16", "2016/*.test.tsv")):
         rows = (line.split("\t") for path in sorted((sts / "semeval-sts").glob(pattern)) for line in lines(path))
         similarity(given.output / name, (tuple(row) for row in rows if row[0]))  # in 2016 some pairs have no score
     covid = given.sources / "deepset-ai/COVID-QA/data"
-    similarity(given.output / "covid_questions", ((row["similar"], row["question_1"], row["question_2"]) for row in csv.DictReader(lines(covid / "eval_question_similarity_en.csv"))))
+    similarity(given.output / "covid_questions", ((row["similar"], row["question_1"], row["question_2"]) for row in rows_of(covid / "eval_question_similarity_en.csv", "excel")))
     retrieval(given.output / "covid_qa", *covid_qa(covid / "question-answering/200423_covidQA.json"))
     retrieval(given.output / "cisi", *cisi(given.sources / "PsychoProg/tf-idf"))
     retrieval(given.output / "citations", *citations(given.sources / "jedick/MLE-capstone-project/data/citint"))
     if given.texts:
-        print("\n".join(f"{name}: {len(found)} training texts touch it" for name, found in touching(given.texts, given.output).items()))
+        print("\n".join(f"{name}: {count} training texts touch it" for name, count in touching(given.texts, given.output).items()))
 
 
 def covid_qa(path: Path) -> tuple[dict[str, str], dict[str, str], Qrels]:
@@ -79,26 +80,26 @@ def cisi(folder: Path) -> tuple[dict[str, str], dict[str, str], Qrels]:
 
 def citations(folder: Path) -> tuple[dict[str, str], dict[str, str], Qrels]:
     """Of all three parts; marks of citations are left out of the sentences."""
-    corpus = {str(record["doc_id"]): " ".join([record["title"], *record["abstract"]]).strip() for record in map(json.loads, lines(folder / "corpus.jsonl"))}
+    corpus = {str(record["doc_id"]): " ".join([record["title"], *record["abstract"]]).strip() for record in json_lines(folder / "corpus.jsonl")}
     cited: dict[str, set[str]] = {}
     for part in ("train", "dev", "test"):
-        for record in map(json.loads, lines(folder / f"claims_{part}.jsonl")):
+        for record in json_lines(folder / f"claims_{part}.jsonl"):
             text = " ".join(re.sub(r"[(\[]?(<\|\w+\|>[,; ]*)+[)\]]?", " ", record["claim"]).split())
             cited.setdefault(text, set()).update(str(document) for document in record["cited_doc_ids"] if str(document) in corpus)
     queries = {str(number): text for number, text in enumerate(text for text, documents in cited.items() if documents)}
     return corpus, queries, [(query, document) for query, text in queries.items() for document in sorted(cited[text])]
 
 
-def touching(folders: Iterable[Path], sets: Path) -> dict[str, list[str]]:
-    """Training texts that have a run of words in common with a set, by its name."""
-    found: dict[str, list[str]] = {place.name: [] for place in sorted(sets.iterdir()) if place.is_dir()}
-    set_of = {run: name for name in found for run in judged(sets / name).runs}
+def touching(folders: Iterable[Path], sets: Path) -> dict[str, int]:
+    """How many training texts have a run of words in common with a set, by its name."""
+    counts = {place.name: 0 for place in sorted(sets.iterdir()) if place.is_dir()}
+    set_of = {run: name for name in counts for run in judged(sets / name).runs}
     for path in (path for folder in folders for path in sorted(folder.glob("*.jsonl.gz"))):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for text in (text for line in file for text in json.loads(line).values()):
                 for name in {set_of[run] for run in runs_of(words_of(text)) if run in set_of}:
-                    found[name].append(text)
-    return found
+                    counts[name] += 1
+    return counts
 
 
 def marked(path: Path) -> Iterable[tuple[str, dict[str, str]]]:

@@ -17,6 +17,7 @@ the train.jsonl of a synthesized data set (bench/synthesis), --texts what compar
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,8 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[list[object], Path]]:
     evaluation("model", "--encoder", f"base={base}", "--encoder", model, "--encoder", version, "--encoder", teacher)
     for size in DIMENSIONS:
         evaluation(f"dimensions-{size}", "--encoder", f"base={base}", "--encoder", model, "--dimensions", size)
-    parts["layers"] = ([HERE.parent / "exits.py", "--model", given.model.absolute(), "--sizes", 384, *DIMENSIONS, *limits[:4], "--output", output / "layers" / "evaluation.md",
+    gamma = json.loads((given.version / "manifest.json").read_text(encoding="utf-8"))["pooling"].get("gamma", 0)
+    parts["layers"] = ([HERE.parent / "exits.py", "--model", given.model.absolute(), "--gamma", gamma, "--sizes", 384, *DIMENSIONS, *limits[:4], "--output", output / "layers" / "evaluation.md",
                         *(data / "eval" / name for name in LAYERS_ON)], output / "layers" / "evaluation.md")
     others = ((name, Path(folder).absolute()) for name, _, folder in (entry.partition("=") for entry in given.encoder))
     for name, folder in (("base", base), ("teacher", given.teacher.absolute()), *others):

@@ -197,8 +197,8 @@ def test_what_a_crash_tore_is_computed_again(torn: str, together: Recipe) -> Non
     _, _, mended = opened(together)
     assert len(mended) == 4 and not mended.has(features)
     [again] = mended.states(features).values()
-    torch.testing.assert_close(again, whole, atol=4e-3, rtol=2e-3)  # alone, its products are rounded otherwise on some processors
-    assert len(opened(together)[2]) == 5
+    assert torch.equal(again[:4], whole[:4]) and len(opened(together)[2]) == 5
+    torch.testing.assert_close(again[4], whole[4], atol=1e-5, rtol=2**-10)  # float16's last bit: computed alone, it is rounded otherwise on some processors
 
 
 def test_teach_leaves_a_run_nothing_to_compute(together: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
